@@ -1,0 +1,1 @@
+"""Who may ask for an instance, and how: the archive's use-cases, the two doors and the command."""

@@ -1,0 +1,249 @@
+"""The settings, frozen: the only reader of configuration files and environment variables.
+
+Later wins: defaults, the TOML file, `GATEWAY_*` in the environment (`GATEWAY_DIMSE__AE_TITLE=PACS1`), flags.
+"""
+
+import difflib
+import ipaddress
+import os
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from gateway.security.caller import Right
+
+ENVIRONMENT_PREFIX = "GATEWAY_"
+
+
+class ConfigError(Exception):
+    """The configuration cannot be used; the message says which key, why, and what to write instead."""
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def _address(value: str) -> str:
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdecimal() or int(port) > 65535:
+        raise ValueError('write it as HOST:PORT, for example "127.0.0.1:8080"')
+    return value
+
+
+def _ae_title(value: str) -> str:
+    value = value.strip()
+    if not 1 <= len(value) <= 16 or not value.isascii() or not value.isprintable() or "\\" in value:
+        raise ValueError("an AE title has 1 to 16 printable ASCII characters and no backslash (PS3.5 6.2)")
+    return value
+
+
+def _network(value: str) -> str:
+    ipaddress.ip_network(value, strict=False)
+    return value
+
+
+Address = Annotated[str, AfterValidator(_address)]
+AETitle = Annotated[str, AfterValidator(_ae_title)]
+Network = Annotated[str, AfterValidator(_network)]
+
+
+def host_and_port(address: str) -> tuple[str, int]:
+    """Split a checked HOST:PORT; an IPv6 host may stand in brackets."""
+    host, _, port = address.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether HOST:PORT can be reached from this machine only."""
+    host, _ = host_and_port(address)
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+class Index(Section):
+    url: str = ""  # empty: sqlite:///{data}/index.sqlite
+    group_max: PositiveInt = 256
+
+
+class Spool(Section):
+    url: str = ""  # empty: file:///{data}/objects
+    min_free_bytes: int = Field(1 << 30, ge=0)
+
+
+class Ingest(Section):
+    max_instance_bytes: PositiveInt = 16 << 30
+    memory_bytes_per_instance: PositiveInt = 2 << 20
+    max_concurrent_stores: PositiveInt = 64
+
+
+class Dimse(Section):
+    listen: Address = "127.0.0.1:11112"
+    ae_title: AETitle = "GATEWAY"
+    require_called_ae_title: bool = True
+    max_associations: PositiveInt = 64
+    max_associations_per_caller: PositiveInt = 32
+    max_pdu_bytes: int = Field(131072, ge=4096, le=1 << 20)
+    accept_unknown_sop_classes: bool = True
+    association_timeout_seconds: PositiveInt = 30
+    idle_timeout_seconds: PositiveInt = 300
+    read_timeout_seconds: PositiveInt = 60
+
+
+class Web(Section):
+    listen: Address = "127.0.0.1:8080"
+    public_url: str = ""
+    max_concurrent_requests: PositiveInt = 256
+    store_concurrency: PositiveInt = 4
+    max_search_results: PositiveInt = 1000
+    default_search_results: PositiveInt = 100
+    read_timeout_seconds: PositiveInt = 60
+
+    @model_validator(mode="after")
+    def _limits_agree(self) -> "Web":
+        if self.default_search_results > self.max_search_results:
+            raise ValueError("default_search_results must not be larger than max_search_results")
+        return self
+
+
+class Token(Section):
+    name: str = Field(min_length=1)
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    rights: frozenset[Right] = Field(min_length=1)
+
+
+class AECaller(Section):
+    ae_title: AETitle
+    addresses: tuple[Network, ...] = Field(min_length=1)
+    rights: frozenset[Right] = frozenset({Right.STORE})
+
+
+class Security(Section):
+    open: bool = False
+    tokens: tuple[Token, ...] = ()
+    callers: tuple[AECaller, ...] = ()
+
+
+class Audit(Section):
+    folder: str = ""  # empty: {data}/audit
+    max_bytes_per_file: PositiveInt = 64 << 20
+
+
+class Log(Section):
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    format: Literal["auto", "console", "json"] = "auto"
+
+
+class Config(Section):
+    """Everything that can be set. `data` is the folder below which the defaults put all that is kept."""
+
+    data: Path = Path("data")
+    workers: PositiveInt = 1
+    shutdown_seconds: PositiveInt = 8
+    index: Index = Index()
+    spool: Spool = Spool()
+    ingest: Ingest = Ingest()
+    dimse: Dimse = Dimse()
+    web: Web = Web()
+    security: Security = Security()
+    audit: Audit = Audit()
+    log: Log = Log()
+
+    @model_validator(mode="after")
+    def _not_open_by_accident(self) -> "Config":
+        if self.security.open:
+            return self
+        if not is_loopback(self.web.listen) and not self.security.tokens:
+            raise ValueError(
+                f"[web] listen = {self.web.listen} can be reached from other machines, but [security] names no tokens: "
+                "add one (`gateway token` makes it), or write `open = true` there to let everybody in"
+            )
+        if not is_loopback(self.dimse.listen) and not self.security.callers:
+            raise ValueError(
+                f"[dimse] listen = {self.dimse.listen} can be reached from other machines, but [security] names no "
+                "callers: add the AE titles and addresses that may call, or write `open = true` to let everybody in"
+            )
+        return self
+
+
+def load(
+    file: Path | None = None,
+    flags: dict[str, Any] | None = None,
+    environment: dict[str, str] | None = None,
+) -> Config:
+    """The configuration from file, environment and flags (`{"web": {"listen": ...}}`). Raises ConfigError."""
+    values = _read_toml(file) if file is not None else {}
+    _merge(values, _from_environment(dict(os.environ) if environment is None else environment))
+    _merge(values, flags or {})
+    _refuse_unknown(values, Config, ())
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        with file.open("rb") as stream:
+            return tomllib.load(stream)
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {file}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{file} is not valid TOML: {error}") from error
+
+
+def _from_environment(environment: dict[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
+    for name, text in environment.items():
+        if not name.startswith(ENVIRONMENT_PREFIX):
+            continue
+        path = name.removeprefix(ENVIRONMENT_PREFIX).lower().split("__")
+        for part in reversed(path[1:]):
+            text = {part: text}  # type: ignore[assignment]
+        _merge(values, {path[0]: _scalar(text)})
+    return values
+
+
+def _scalar(text: Any) -> Any:
+    """A JSON-looking list or table from the environment as TOML reads it; anything else stays text."""
+    if isinstance(text, dict):
+        return {key: _scalar(value) for key, value in text.items()}
+    if re.match(r"\s*[\[{]", text):
+        try:
+            return tomllib.loads(f"value = {text}")["value"]
+        except tomllib.TOMLDecodeError as error:
+            raise ConfigError(f"a list or table in the environment is not valid TOML: {error}") from error
+    return text
+
+
+def _merge(into: dict[str, Any], more: dict[str, Any]) -> None:
+    for key, value in more.items():
+        if isinstance(value, dict) and isinstance(into.get(key), dict):
+            _merge(into[key], value)
+        else:
+            into[key] = value
+
+
+def _refuse_unknown(values: dict[str, Any], section: type[BaseModel], path: tuple[str, ...]) -> None:
+    known = section.model_fields
+    for key, value in values.items():
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1, cutoff=0.5)
+            hint = f"; did you mean `{near[0]}`?" if near else f"; known here: {', '.join(sorted(known))}"
+            where = f" in [{'.'.join(path)}]" if path else ""
+            raise ConfigError(f"unknown key `{key}`{where}{hint}")
+        inner = known[key].annotation
+        if isinstance(value, dict) and isinstance(inner, type) and issubclass(inner, BaseModel):
+            _refuse_unknown(value, inner, (*path, key))
+
+
+def _explain(problem: Any) -> str:
+    where = ".".join(str(part) for part in problem["loc"])
+    message = problem["msg"].removeprefix("Value error, ")
+    return f"{where}: {message}" if where else message

@@ -1,0 +1,68 @@
+"""Bytes under names, write-once: the `ObjectStore` Protocol and what its methods speak of."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol, Self
+
+Buffer = bytes | bytearray | memoryview
+# What is to be stored: buffers written one after another, or a finished local file, which a store on the same
+# file system may link instead of copying. The file is not changed by `put` and still belongs to the caller.
+Source = Sequence[Buffer] | Path
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectMeta:
+    """An object's key and its length in bytes."""
+
+    key: str
+    length: int
+
+
+class Body(Protocol):
+    """An open object, or a span of one. Use as a context manager, or close it."""
+
+    @property
+    def length(self) -> int:
+        """Bytes that `chunks` or `read` will give in all."""
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """The bytes in pieces of at most `size`; raises Unavailable rather than ending short. Closes at the end."""
+
+    def read(self) -> bytes:
+        """All the bytes at once; raises Unavailable rather than returning fewer than `length`. Closes."""
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+
+class ObjectStore(Protocol):
+    """Named bytes that never change once written. Keys are relative, `/`-separated, ASCII (see `keys`)."""
+
+    def put(self, key: str, source: Source, *, if_absent: bool = True) -> ObjectMeta:
+        """Store the whole of `source` or nothing; on return it is on stable storage.
+
+        Raises Conflict when `if_absent` and the key is there, Exhausted when there is no room, Unavailable when the
+        store cannot be written now, Invalid for a key that is not safe.
+        """
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
+        """The object, or `(offset, length)` of it. Raises NotFound now, not later; Invalid for a span outside it."""
+
+    def head(self, key: str) -> ObjectMeta:
+        """Raises NotFound."""
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove these objects durably; a key that is not there is fine."""
+
+    def scan(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectMeta]:
+        """Every object whose key starts with `prefix` and sorts after `after`, in key order."""
+
+    def check(self) -> None:
+        """Raise Unavailable (with what is wrong and what to do) unless objects can be written and read now."""

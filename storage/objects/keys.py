@@ -1,0 +1,24 @@
+"""The only speller of object keys."""
+
+import re
+
+from storage.dicom.identity import Identity, is_uid
+from storage.errors import Fault, Invalid
+
+MAX_KEY_LENGTH = 512
+_KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
+
+
+def spool(identity: Identity, digest: bytes) -> str:
+    """`spool/{study_uid}/{series_uid}/{sop_uid}.{digest12}.dcm`: where a loose instance lies."""
+    for uid in (identity.study_uid, identity.series_uid, identity.sop_uid):
+        if not is_uid(uid):
+            raise Invalid(Fault.BAD_UID, "a UID that is not valid cannot be part of a storage key")
+    return f"spool/{identity.study_uid}/{identity.series_uid}/{identity.sop_uid}.{digest.hex()[:12]}.dcm"
+
+
+def checked(key: str) -> str:
+    """`key`, or Invalid: no empty, hidden or parent segments, nothing but letters, digits, dot, dash, underscore."""
+    if len(key) > MAX_KEY_LENGTH or _KEY.fullmatch(key) is None:
+        raise Invalid(Fault.BAD_UID, "the object key is not safe to use as a name")
+    return key
