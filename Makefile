@@ -19,9 +19,11 @@ run: setup
 	exec $(BIN)/gateway serve $(ARGS)
 
 test: setup lint
+	@tests/peers.sh
 	$(BIN)/python -m pytest $(ARGS)
 
 test-all: setup lint
+	@tests/peers.sh
 	$(BIN)/python -m pytest -m 'long or not long' $(ARGS)
 
 lint: setup

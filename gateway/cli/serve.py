@@ -1,0 +1,120 @@
+"""`gateway serve`: the whole gateway in one command."""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from threading import Event
+from typing import Annotated, Any
+
+import typer
+
+from gateway import log
+from gateway.cli import workers
+from gateway.compose import Gateway, Role, compose
+from gateway.config import Config, ConfigError, host_and_port, is_loopback, load
+from storage.errors import StorageError
+
+USAGE_ERROR = 2
+
+
+def serve(
+    data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept.  [default: data]")] = None,
+    web: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where DICOMweb listens.")] = None,
+    dimse: Annotated[str | None, typer.Option(metavar="HOST:PORT", help="Where DIMSE listens.")] = None,
+    ae_title: Annotated[str | None, typer.Option(metavar="AET", help="AE title of this gateway.")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration file (TOML).")] = None,
+    worker_count: Annotated[
+        int | None, typer.Option("--workers", min=1, metavar="N", help="Processes that share the two ports.")
+    ] = None,
+    only: Annotated[Role | None, typer.Option(help="Run one part alone.")] = None,
+) -> None:
+    """Receive by C-STORE and STOW-RS, answer QIDO-RS and WADO-RS, until SIGTERM or Ctrl-C."""
+    try:
+        settings = load(config, flags(data=data, web=web, dimse=dimse, ae_title=ae_title, workers=worker_count))
+        log.configure(settings.log.level, settings.log.format)
+        if settings.workers > 1:
+            _use_shared_metrics()
+            raise typer.Exit(workers.supervise(settings, only, run=run_until_stopped, announce=announce))
+        stop = Event()
+        stop_on_signals(stop)
+        run_until_stopped(settings, only, stop, ready=lambda gateway: announce(settings, *addresses(gateway)))
+    except ConfigError as error:
+        fail(str(error))
+    except (StorageError, OSError) as error:
+        fail(f"cannot start: {error}")
+
+
+def fail(message: str) -> None:
+    """Say what is wrong and leave with the status for "not started"."""
+    print(f"gateway: {message}", file=sys.stderr)
+    raise typer.Exit(USAGE_ERROR)
+
+
+def flags(
+    *, data: Path | None, web: str | None, dimse: str | None, ae_title: str | None, workers: int | None
+) -> dict[str, Any]:
+    """The command's options as the tables of the configuration, those given only."""
+    given: dict[str, Any] = {"data": data, "workers": workers}
+    given["web"] = {"listen": web} if web is not None else None
+    given["dimse"] = {k: v for k, v in (("listen", dimse), ("ae_title", ae_title)) if v is not None} or None
+    return {key: value for key, value in given.items() if value is not None}
+
+
+def run_until_stopped(
+    settings: Config, only: Role | None, stop: Event, *, ready: Any, reuse_port: bool = False
+) -> None:
+    """Open the gateway, call `ready(gateway)`, wait for `stop`, and close it cleanly."""
+    gateway = compose(settings, only, reuse_port=reuse_port)
+    try:
+        gateway.start()
+        ready(gateway)
+        stop.wait()
+    finally:
+        gateway.stop(settings.shutdown_seconds)
+
+
+def stop_on_signals(stop: Event) -> None:
+    """Let SIGTERM and SIGINT end the process in order."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+
+
+def addresses(gateway: Gateway) -> tuple[tuple[str, int] | None, tuple[str, int] | None]:
+    """The addresses really bound: web, DIMSE."""
+    return (
+        gateway.web.address if gateway.web is not None else None,
+        gateway.dimse.address if gateway.dimse is not None else None,
+    )
+
+
+def announce(settings: Config, web: tuple[str, int] | None, dimse: tuple[str, int] | None) -> None:
+    """Print one line for each address; the last line says that requests are answered now."""
+    if web is not None:
+        root = f"http://{_shown(web)}"
+        print(f"DICOMweb  {root}/dicomweb")
+        print(f"Health    {root}/healthz  {root}/readyz  {root}/metrics")
+    if dimse is not None:
+        print(f"DIMSE     {_shown(dimse)}  AE title {settings.dimse.ae_title}")
+    print(f"Data      {settings.data.resolve()}")
+    open_to_all = settings.security.open and not (
+        is_loopback(settings.web.listen) and is_loopback(settings.dimse.listen)
+    )
+    if open_to_all:
+        logging.getLogger("gateway").warning("[security] open = true: everybody who can reach the ports is let in")
+    print("Ready", flush=True)
+
+
+def _shown(address: tuple[str, int]) -> str:
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _use_shared_metrics() -> None:
+    """Counters of several processes are added up through files in a folder that this variable names."""
+    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="gateway-metrics-"))
+
+
+__all__ = ["addresses", "announce", "fail", "flags", "host_and_port", "run_until_stopped", "serve"]

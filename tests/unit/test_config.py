@@ -1,0 +1,83 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from gateway.config import Config, ConfigError, host_and_port, is_loopback, load
+
+EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.toml"
+TOKEN = {"name": "radiology", "sha256": "0" * 64, "rights": ["read"]}
+CALLER = {"ae_title": "CT1", "addresses": ["192.0.2.0/24"]}
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    file = tmp_path / "gateway.toml"
+    file.write_text(text)
+    return file
+
+
+def test_the_example_file_states_every_key_with_its_default() -> None:
+    example = tomllib.loads(EXAMPLE.read_text())
+    assert load(EXAMPLE, environment={}) == Config()
+    for name, field in Config.model_fields.items():
+        assert name in example, name
+        if isinstance(example[name], dict):
+            assert set(example[name]) == set(field.annotation.model_fields), name  # type: ignore[union-attr]
+
+
+def test_later_sources_win(tmp_path: Path) -> None:
+    file = written(tmp_path, '[dimse]\nae_title = "FROMFILE"\nmax_associations = 3\n')
+    environment = {"GATEWAY_DIMSE__AE_TITLE": "FROMENV", "GATEWAY_WEB__LISTEN": "127.0.0.1:1", "PATH": "/bin"}
+    config = load(file, {"web": {"listen": "127.0.0.1:2"}}, environment)
+    assert (config.dimse.ae_title, config.dimse.max_associations, config.web.listen) == ("FROMENV", 3, "127.0.0.1:2")
+
+
+def test_lists_come_from_the_environment_as_toml() -> None:
+    value = '[{ae_title = "CT1", addresses = ["192.0.2.7"]}]'
+    (caller,) = load(environment={"GATEWAY_SECURITY__CALLERS": value}).security.callers
+    assert caller.addresses == ("192.0.2.7",)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ('[dimse]\nae_titel = "X"', "did you mean `ae_title`"),
+        ("[web]\nport = 80", "unknown key `port` in [web]"),
+        ("[dmse]\n", "did you mean `dimse`"),
+        ('[dimse]\nae_title = "MORE THAN SIXTEEN CHARS"', "dimse.ae_title"),
+        ('[web]\nlisten = "8080"', "HOST:PORT"),
+        ("[dimse]\nmax_associations = 0", "dimse.max_associations"),
+        ("[web]\nmax_search_results = 10", "default_search_results"),
+        ("not toml", "not valid TOML"),
+        ('[[security.tokens]]\nname = "a"\nsha256 = "clear text"\nrights = ["read"]', "security.tokens.0.sha256"),
+        ('[[security.callers]]\nae_title = "CT1"\naddresses = ["nowhere"]', "security.callers.0.addresses"),
+    ],
+)
+def test_a_wrong_file_is_explained(tmp_path: Path, text: str, named: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(written(tmp_path, text), environment={})
+    assert named in str(caught.value)
+
+
+def test_a_missing_file_and_an_unknown_variable_are_explained(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot read"):
+        load(tmp_path / "absent.toml", environment={})
+    with pytest.raises(ConfigError, match="did you mean `data`"):
+        load(environment={"GATEWAY_DATTA": "x"})
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:8080", "[::]:8080", "192.0.2.1:8080", "gateway.example.org:8080"])
+def test_nothing_is_open_to_other_machines_by_accident(listen: str) -> None:
+    with pytest.raises(ConfigError, match="names no tokens"):
+        load(flags={"web": {"listen": listen}}, environment={})
+    with pytest.raises(ConfigError, match="names no callers"):
+        load(flags={"dimse": {"listen": listen}}, environment={})
+    load(flags={"web": {"listen": listen}, "security": {"tokens": [TOKEN]}}, environment={})
+    load(flags={"dimse": {"listen": listen}, "security": {"callers": [CALLER]}}, environment={})
+    load(flags={"web": {"listen": listen}, "dimse": {"listen": listen}, "security": {"open": True}}, environment={})
+
+
+def test_addresses() -> None:
+    assert host_and_port("[::1]:104") == ("::1", 104)
+    assert all(map(is_loopback, ["127.0.0.1:1", "127.8.8.8:1", "localhost:1", "[::1]:1"]))
+    assert not any(map(is_loopback, ["0.0.0.0:1", "[::]:1", "localhost.example.org:1"]))
