@@ -1,0 +1,108 @@
+"""What an operator can measure, in the Prometheus form. The only file that knows prometheus_client.
+
+Several processes on one host share their figures when PROMETHEUS_MULTIPROC_DIR names a folder before this module is
+imported. Labels are words from fixed lists, never UIDs, names or addresses.
+"""
+
+import os
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+disable_created_metrics()  # type: ignore[no-untyped-call]
+_REGISTRY = CollectorRegistry(auto_describe=False)
+_SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+
+_instances_stored = Counter(
+    "gateway_instances_stored",
+    "Instances that a caller sent, by door and what became of them (new, same, version, failed).",
+    ("door", "outcome"),
+    registry=_REGISTRY,
+)
+_stored_bytes = Counter(
+    "gateway_stored_bytes", "Bytes of the instances stored, by door.", ("door",), registry=_REGISTRY
+)
+_act_seconds = Histogram(
+    "gateway_act_seconds",
+    "Time that the archive took, until the answer began, by act, door and outcome (done, refused, failed).",
+    ("act", "door", "outcome"),
+    buckets=_SECONDS,
+    registry=_REGISTRY,
+)
+_associations_open = Gauge(
+    "gateway_associations_open", "Associations open now.", multiprocess_mode="livesum", registry=_REGISTRY
+)
+_associations = Counter(
+    "gateway_associations", "Associations requested, accepted or rejected.", ("result",), registry=_REGISTRY
+)
+_responses = Counter(
+    "gateway_http_responses", "HTTP responses by resource and status.", ("resource", "status"), registry=_REGISTRY
+)
+_response_seconds = Histogram(
+    "gateway_http_response_seconds",
+    "Time from the request to the last byte of the response, by resource.",
+    ("resource",),
+    buckets=_SECONDS,
+    registry=_REGISTRY,
+)
+_audit_failures = Counter("gateway_audit_failures", "Audit events that could not be written.", registry=_REGISTRY)
+
+
+def stored(door: str, outcome: str, length: int) -> None:
+    """An instance of `length` bytes came through `door`; `outcome` is new, same, version or failed."""
+    _instances_stored.labels(door, outcome).inc()
+    if outcome != "failed":
+        _stored_bytes.labels(door).inc(length)
+
+
+def acted(act: str, door: str, outcome: str, seconds: float) -> None:
+    """The archive did `act`; `outcome` is done, refused (the caller's fault) or failed (ours)."""
+    _act_seconds.labels(act, door, outcome).observe(seconds)
+
+
+def association_opened() -> None:
+    """An association was accepted."""
+    _associations.labels("accepted").inc()
+    _associations_open.inc()
+
+
+def association_closed() -> None:
+    """An accepted association ended, however it did."""
+    _associations_open.dec()
+
+
+def association_rejected() -> None:
+    """An association was refused."""
+    _associations.labels("rejected").inc()
+
+
+def responded(resource: str, status: int, seconds: float) -> None:
+    """An HTTP response ended; `resource` is a word from a fixed list ("studies", "frames"), never a path."""
+    _responses.labels(resource, str(status)).inc()
+    _response_seconds.labels(resource).observe(seconds)
+
+
+def audit_failed() -> None:
+    """An audit event could not be written."""
+    _audit_failures.inc()
+
+
+def process_ended(pid: int) -> None:
+    """A process that shared these figures is gone: what it had open no longer counts."""
+    if _shared_folder():
+        mark_process_dead(pid)  # type: ignore[no-untyped-call]
+
+
+def render() -> bytes:
+    """All figures in the text form of Prometheus (`CONTENT_TYPE`), of all processes when they share a folder."""
+    registry = _REGISTRY
+    if _shared_folder():
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    return generate_latest(registry)
+
+
+def _shared_folder() -> str | None:
+    return os.environ.get("PROMETHEUS_MULTIPROC_DIR")

@@ -1,0 +1,83 @@
+"""Who may open an association: the called and the calling AE title and the network address (PS3.8 9.3.4)."""
+
+import ipaddress
+
+from gateway.config import AECaller, Dimse, Security
+from gateway.security.caller import Caller, Right
+
+_REJECTED_PERMANENT = 1
+_SERVICE_USER = 1
+_CALLING_AE_TITLE_NOT_RECOGNIZED = 3
+_CALLED_AE_TITLE_NOT_RECOGNIZED = 7
+
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Rejected(Exception):
+    """The association is refused; the three numbers are those of the A-ASSOCIATE-RJ PDU (PS3.8 table 9-21)."""
+
+    def __init__(self, result: int, source: int, reason: int, message: str) -> None:
+        super().__init__(message)
+        self.result = result
+        self.source = source
+        self.reason = reason
+
+
+class AERules:
+    """The rules of `[dimse]` and `[security]`. AE titles are compared without padding, case included (PS3.5 6.2).
+
+    When no callers are named, every AE title is admitted with all rights: the configuration has made sure that this
+    is on loopback or was asked for (`open = true`). When some are named, one of them must match, open or not.
+    """
+
+    def __init__(self, dimse: Dimse, security: Security) -> None:
+        self._called = dimse.ae_title if dimse.require_called_ae_title else None
+        self._callers = tuple((caller, _networks(caller)) for caller in security.callers)
+
+    def admit(self, called: str, calling: str, address: str) -> Caller:
+        """The caller at the other end; raises Rejected with the reason that the standard has for it.
+
+        A title that is known but calls from another address is refused like an unknown one: the standard has no
+        reason for it, and a stranger learns nothing.
+        """
+        called, calling = called.strip(" \0"), calling.strip(" \0")
+        if self._called is not None and called != self._called:
+            raise Rejected(
+                _REJECTED_PERMANENT, _SERVICE_USER, _CALLED_AE_TITLE_NOT_RECOGNIZED, "called AE title not recognized"
+            )
+        rights = self._rights(calling, address)
+        if not rights:
+            raise Rejected(
+                _REJECTED_PERMANENT,
+                _SERVICE_USER,
+                _CALLING_AE_TITLE_NOT_RECOGNIZED,
+                "calling AE title not recognized at this address",
+            )
+        return Caller(calling, address, "dimse", rights)
+
+    def _rights(self, calling: str, address: str) -> frozenset[Right]:
+        """The rights of every entry that matches, together."""
+        if not self._callers:
+            return frozenset(Right)
+        known = [(caller, networks) for caller, networks in self._callers if caller.ae_title == calling]
+        if not known:
+            return frozenset()
+        host = _host(address)
+        return frozenset(
+            right
+            for caller, networks in known
+            if any(host in network for network in networks)
+            for right in caller.rights
+        )
+
+
+def _networks(caller: AECaller) -> tuple[_Network, ...]:
+    return tuple(ipaddress.ip_network(address, strict=False) for address in caller.addresses)
+
+
+def _host(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address; an IPv4 peer of a dual-stack socket (`::ffff:10.0.0.1`) as the IPv4 address it is."""
+    host = ipaddress.ip_address(address)
+    if isinstance(host, ipaddress.IPv6Address) and host.ipv4_mapped is not None:
+        return host.ipv4_mapped
+    return host
