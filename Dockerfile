@@ -13,7 +13,7 @@ RUN /opt/gateway/bin/pip install --no-cache-dir --require-hashes -r requirements
 COPY pyproject.toml README.md LICENSE ./
 COPY storage storage
 COPY gateway gateway
-RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps --no-build-isolation .
+RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.12-slim
 RUN useradd --uid 10001 --create-home --home-dir /home/gateway gateway \
