@@ -1,4 +1,4 @@
-"""`gateway serve` on a machine that is not as it should be: each trouble has a clear message and harms nothing stored."""
+"""`gateway serve` on a machine that is not as it should be: each trouble has a clear message and loses nothing."""
 
 import json
 import os
