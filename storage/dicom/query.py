@@ -1,15 +1,25 @@
 """What a search asks for, whichever door it came through (PS3.4 C.2.2.2; PS3.18 8.3.4, 10.6)."""
 
+import math
+import re
+import unicodedata
 from dataclasses import dataclass, field
-from enum import IntEnum
 
+from storage.dicom import moments
+from storage.dicom.attributes import DATE_TIME_PAIRS, vr_of
+from storage.dicom.identity import is_uid
+from storage.dicom.level import Level as Level
+from storage.dicom.names import folded
+from storage.errors import Fault, Invalid
 
-class Level(IntEnum):
-    """The levels of the Query/Retrieve information model used here; lower is larger."""
-
-    STUDY = 1
-    SERIES = 2
-    INSTANCE = 3
+MAX_TEXT = 1024  # characters of a value that take part in matching
+MAX_PATTERN_STARS = 16
+MAX_UIDS = 4096
+MAX_UID_LIST_TEXT = MAX_UIDS * 65
+_PATTERN_VRS = frozenset(["AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
+_INTERVALS = {"DA": moments.day, "TM": moments.time, "DT": moments.moment}
+_LEADING_SPACES_COUNT = frozenset(["LT", "ST", "UC", "UR", "UT"])
+_INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +87,143 @@ class Query:
     limit: int = 100
     offset: int = 0
     combined_datetime: bool = True
+
+
+def key(path: tuple[str, ...], text: str) -> Key:
+    """The matching that the text of a key asks for, by the VR of the attribute (PS3.4 C.2.2.2).
+
+    Raises Invalid (QUERY) for an unknown attribute and for text that is no valid key of its VR: a wild card where
+    there are none, a date or time that is none, an empty item in a list of UIDs, a range that ends before it begins.
+    """
+    vr = vr_of(path)
+    if vr is None:
+        raise Invalid(Fault.QUERY, f"{'.'.join(path)} is not an attribute that can be a key")
+    return Key(path, vr, _matching(vr, text, ".".join(path)))
+
+
+def _matching(vr: str, text: str, name: str) -> Matching:
+    stripped = text.strip(" \0")
+    if not stripped.strip("*"):
+        return Universal()
+    if len(stripped) > (MAX_UID_LIST_TEXT if vr == "UI" else MAX_TEXT) or not _is_clean(stripped):
+        raise Invalid(Fault.QUERY, f"the key {name} is too long or has characters that no value can have")
+    if vr == "UI":
+        return _uids(stripped, name)
+    if vr in _INTERVALS:
+        return _moments(vr, stripped, name)
+    if vr in _PATTERN_VRS:
+        return _text(vr, text, name)
+    value = normal(vr, stripped)
+    if value is None:
+        raise Invalid(Fault.QUERY, f"the key {name} is not a valid {vr} value")
+    return Single(value)
+
+
+def _is_clean(text: str) -> bool:
+    """No control characters, and no half of a surrogate pair."""
+    return not any(char < " " or "\ud800" <= char <= "\udfff" for char in text if not char.isprintable())
+
+
+def _uids(text: str, name: str) -> Matching:
+    uids = [uid.strip(" \0") for uid in text.replace("\\", ",").split(",")]
+    if len(uids) > MAX_UIDS or not all(is_uid(uid) for uid in uids):
+        raise Invalid(Fault.QUERY, f"the key {name} is not a UID or a list of UIDs, each 1 to 64 digits and dots")
+    return Single(uids[0]) if len(uids) == 1 else UidList(tuple(dict.fromkeys(uids)))
+
+
+def _text(vr: str, text: str, name: str) -> Matching:
+    if not is_pattern(text):
+        return Single(significant(vr, text))
+    pattern = re.sub(r"\*+", "*", significant(vr, text))
+    if pattern.count("*") > MAX_PATTERN_STARS:
+        raise Invalid(Fault.QUERY, f"the key {name} has more than {MAX_PATTERN_STARS} wild cards")
+    return Wildcard(pattern)
+
+
+def _moments(vr: str, text: str, name: str) -> Matching:
+    if (value := normal(vr, text)) is not None:
+        return Single(value if vr == "DA" else text)
+    for dash in (at for at, char in enumerate(text) if char == "-"):
+        low, high = covered(vr, text[:dash]), covered(vr, text[dash + 1 :])
+        if (low or not text[:dash]) and (high or not text[dash + 1 :]) and (low or high):
+            if low and high and high[1] < low[0] and vr != "TM":
+                raise Invalid(Fault.QUERY, f"the range of the key {name} ends before it begins")
+            return Range(low and low[0], high and high[1])
+    raise Invalid(Fault.QUERY, f"the key {name} is not a valid {vr} value or range")
+
+
+def is_pattern(text: str) -> bool:
+    """Whether `text` has a wild card."""
+    return "*" in text or "?" in text
+
+
+def covered(vr: str, text: str) -> moments.Interval | None:
+    """What a DA, TM or DT value covers, from and to, both included; None when it is no such value."""
+    return _INTERVALS[vr](text.strip(" \0"))
+
+
+def normal(vr: str, text: str) -> str | None:
+    """The form of one value in which values of this VR are compared; None when it is no value of this VR.
+
+    DA is YYYYMMDD; TM is HHMMSS.FFFFFF and DT YYYYMMDDHHMMSS.FFFFFF in UTC, both as the first moment covered; IS and
+    DS are plain numbers; text is as in `significant`, and one component group of PN is without case and accents.
+    """
+    if vr in _INTERVALS:
+        interval = covered(vr, text)
+        return interval and interval[0]
+    if vr == "IS":
+        return str(int(text.strip(" \0").partition(".")[0])) if _INTEGER.fullmatch(text.strip(" \0")) else None
+    if vr == "DS":
+        return _decimal(text)
+    return folded(significant(vr, text))[:MAX_TEXT] if vr == "PN" else significant(vr, text)
+
+
+def _decimal(text: str) -> str | None:
+    try:
+        number = float(text.strip(" \0"))
+    except ValueError:
+        return None
+    return repr(number + 0.0) if math.isfinite(number) and "_" not in text else None
+
+
+def significant(vr: str, text: str) -> str:
+    """Text without its padding, composed (NFC), its first `MAX_TEXT` characters (PS3.5 6.2)."""
+    text = text.replace("\0", "")
+    text = text.rstrip(" ") if vr in _LEADING_SPACES_COUNT else text.strip(" ")
+    return (text if text.isascii() else unicodedata.normalize("NFC", text))[:MAX_TEXT]
+
+
+def combined(query: Query) -> list[tuple[Key, Key]]:
+    """The pairs of date and time keys that are one interval together: ranges of the same form (PS3.18 8.3.4.1.1)."""
+    keys = {key.path: key for key in query.keys}
+    pairs = [(keys[date], keys[time]) for date, time in DATE_TIME_PAIRS if date in keys and time in keys]
+    return [(date, time) for date, time in pairs if query.combined_datetime and _same_form(date, time)]
+
+
+def _same_form(date: Key, time: Key) -> bool:
+    one, other = date.matching, time.matching
+    if not isinstance(one, Range) or not isinstance(other, Range):
+        return False
+    return (one.low is None, one.high is None) == (other.low is None, other.high is None)
+
+
+def check(query: Query) -> None:
+    """Raise Invalid (QUERY) for ranges that end before they begin, dates and times of one interval taken together.
+
+    A range of times alone lies within one day (PS3.4 C.2.2.2.5); `key` cannot see whether a date goes with it.
+    """
+    pairs = combined(query)
+    for date, time in pairs:
+        from_date, to_date = _ends(date.matching)
+        from_time, to_time = _ends(time.matching)
+        if to_date and (to_date, to_time) < (from_date, from_time):
+            raise Invalid(Fault.QUERY, f"the range of {date.path[-1]} with {time.path[-1]} ends before it begins")
+    in_pairs = {key.path for pair in pairs for key in pair}
+    for key in query.keys:
+        low, high = _ends(key.matching)
+        if high and high < low and key.path not in in_pairs:
+            raise Invalid(Fault.QUERY, f"the range of the key {'.'.join(key.path)} ends before it begins")
+
+
+def _ends(matching: Matching) -> tuple[str, str]:
+    return (matching.low or "", matching.high or "") if isinstance(matching, Range) else ("", "")
