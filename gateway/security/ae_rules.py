@@ -3,12 +3,13 @@
 import ipaddress
 
 from gateway.config import AECaller, Dimse, Security
+from gateway.security.audit import AuditLog, Event, NullAudit, Outcome
 from gateway.security.caller import Caller, Right
 
 _REJECTED_PERMANENT = 1
 _SERVICE_USER = 1
-_CALLING_AE_TITLE_NOT_RECOGNIZED = 3
-_CALLED_AE_TITLE_NOT_RECOGNIZED = 7
+_CALLING_NOT_RECOGNIZED = 3
+_CALLED_NOT_RECOGNIZED = 7
 
 _Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -28,9 +29,11 @@ class AERules:
 
     When no callers are named, every AE title is admitted with all rights: the configuration has made sure that this
     is on loopback or was asked for (`open = true`). When some are named, one of them must match, open or not.
+    Rejections are audited, with the calling AE title as it was given.
     """
 
-    def __init__(self, dimse: Dimse, security: Security) -> None:
+    def __init__(self, dimse: Dimse, security: Security, *, audit: AuditLog | None = None) -> None:
+        self._audit = audit or NullAudit()
         self._called = dimse.ae_title if dimse.require_called_ae_title else None
         self._callers = tuple((caller, _networks(caller)) for caller in security.callers)
 
@@ -42,18 +45,17 @@ class AERules:
         """
         called, calling = called.strip(" \0"), calling.strip(" \0")
         if self._called is not None and called != self._called:
-            raise Rejected(
-                _REJECTED_PERMANENT, _SERVICE_USER, _CALLED_AE_TITLE_NOT_RECOGNIZED, "called AE title not recognized"
-            )
+            raise self._rejection(_CALLED_NOT_RECOGNIZED, "called AE title not recognized", calling, address)
         rights = self._rights(calling, address)
         if not rights:
-            raise Rejected(
-                _REJECTED_PERMANENT,
-                _SERVICE_USER,
-                _CALLING_AE_TITLE_NOT_RECOGNIZED,
-                "calling AE title not recognized at this address",
-            )
+            raise self._rejection(_CALLING_NOT_RECOGNIZED, "calling AE title not recognized here", calling, address)
         return Caller(calling, address, "dimse", rights)
+
+    def _rejection(self, reason: int, message: str, calling: str, address: str) -> Rejected:
+        rejected = Rejected(_REJECTED_PERMANENT, _SERVICE_USER, reason, message)
+        triple = f"rejected {rejected.result}/{rejected.source}/{reason}"
+        self._audit.record(Event("associate", Outcome.DENIED, calling, address, "dimse", reason=triple))
+        return rejected
 
     def _rights(self, calling: str, address: str) -> frozenset[Right]:
         """The rights of every entry that matches, together."""

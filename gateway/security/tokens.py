@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Sequence
 
 from gateway.config import Token
+from gateway.security.audit import AuditLog, Event, NullAudit, Outcome
 from gateway.security.caller import Caller, Right
 from gateway.security.policy import Unauthenticated
 
@@ -19,10 +20,11 @@ class Tokens:
     """The tokens that the configuration names.
 
     When it names none, everybody is let in with all rights: the configuration has made sure that this is on loopback
-    or was asked for (`open = true`). When it names some, one of them is needed, open or not.
+    or was asked for (`open = true`). When it names some, one of them is needed, open or not. Refusals are audited.
     """
 
-    def __init__(self, tokens: Sequence[Token]) -> None:
+    def __init__(self, tokens: Sequence[Token], *, audit: AuditLog | None = None) -> None:
+        self._audit = audit or NullAudit()
         self._tokens = tuple((bytes.fromhex(token.sha256), token) for token in tokens)
 
     def authenticate(self, authorization: str | None, address: str, door: str = "web") -> Caller:
@@ -30,11 +32,16 @@ class Tokens:
         if not self._tokens:
             return Caller(ANONYMOUS, address, door, frozenset(Right))
         if not authorization:
-            raise Unauthenticated("a bearer token is needed", presented=False)
+            raise self._refusal("a bearer token is needed", address, door, presented=False)
         token = self._find(authorization)
         if token is None:
-            raise Unauthenticated("the bearer token is not valid", presented=True)
+            raise self._refusal("the bearer token is not valid", address, door, presented=True)
         return Caller(token.name, address, door, token.rights)
+
+    def _refusal(self, message: str, address: str, door: str, *, presented: bool) -> Unauthenticated:
+        reason = "wrong credentials" if presented else "no credentials"
+        self._audit.record(Event("authenticate", Outcome.DENIED, ANONYMOUS, address, door, reason=reason))
+        return Unauthenticated(message, presented=presented)
 
     def _find(self, authorization: str) -> Token | None:
         presented = _BEARER.fullmatch(authorization) if len(authorization) <= _MAX_HEADER_LENGTH else None

@@ -19,6 +19,11 @@ def spool(identity: Identity, digest: bytes) -> str:
 
 def checked(key: str) -> str:
     """`key`, or Invalid: no empty, hidden or parent segments, nothing but letters, digits, dot, dash, underscore."""
-    if len(key) > MAX_KEY_LENGTH or _KEY.fullmatch(key) is None:
+    if not is_safe(key):
         raise Invalid(Fault.BAD_UID, "the object key is not safe to use as a name")
     return key
+
+
+def is_safe(key: str) -> bool:
+    """Whether `key` can be a key."""
+    return len(key) <= MAX_KEY_LENGTH and _KEY.fullmatch(key) is not None

@@ -1,0 +1,99 @@
+"""Objects in memory: for tests, and the plainest example of what an ObjectStore is."""
+
+import threading
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from storage.errors import Conflict, NotFound, Unavailable
+from storage.objects import Body, ObjectMeta, Source, keys
+from storage.objects.spans import checked_span
+
+
+class MemoryStore:
+    """An ObjectStore that forgets everything when the process ends. Safe under threads."""
+
+    def __init__(self) -> None:
+        self._objects: dict[str, bytes] = {}
+        self._lock = threading.Lock()
+
+    def put(self, key: str, source: Source, *, if_absent: bool = True) -> ObjectMeta:
+        """See `ObjectStore`."""
+        keys.checked(key)
+        data = _file(source) if isinstance(source, Path) else b"".join(source)
+        with self._lock:
+            if if_absent and key in self._objects:
+                raise Conflict("an object with this key is there already")
+            self._objects[key] = data
+        return ObjectMeta(key, len(data))
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
+        """See `ObjectStore`."""
+        data = self._object(key)
+        offset, length = checked_span(span, len(data))
+        return _MemoryBody(data[offset : offset + length])
+
+    def head(self, key: str) -> ObjectMeta:
+        """See `ObjectStore`."""
+        return ObjectMeta(key, len(self._object(key)))
+
+    def _object(self, key: str) -> bytes:
+        keys.checked(key)
+        with self._lock:
+            data = self._objects.get(key)
+        if data is None:
+            raise NotFound("there is no such object")
+        return data
+
+    def delete(self, names: Iterable[str]) -> None:
+        """See `ObjectStore`."""
+        for key in names:
+            keys.checked(key)
+            with self._lock:
+                self._objects.pop(key, None)
+
+    def scan(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectMeta]:
+        """See `ObjectStore`; as it was when the first object is asked for."""
+        with self._lock:
+            found = sorted((key, len(data)) for key, data in self._objects.items() if key.startswith(prefix))
+        for key, length in found[bisect_right(found, after, key=lambda item: item[0]) :]:
+            yield ObjectMeta(key, length)
+
+    def check(self) -> None:
+        """See `ObjectStore`: memory is always there."""
+
+
+class _MemoryBody:
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    @property
+    def length(self) -> int:
+        return len(self._data)
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        for offset in range(0, len(self._data), size):
+            yield self._data[offset : offset + size]
+
+    def read(self) -> bytes:
+        return self._data
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _file(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Unavailable(f"the file to be stored cannot be read: {error.strerror}") from error
