@@ -1,0 +1,135 @@
+"""The headers of data elements in the bytes of a data set, in any encoding (PS3.5 7.1, 7.5)."""
+
+import struct
+from collections.abc import Callable
+from enum import Enum
+
+from storage.dicom.dictionary import vr_of
+from storage.dicom.values import BY_CODE, UN, VR
+from storage.errors import Fault, Invalid
+
+UNDEFINED = 0xFFFFFFFF
+ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
+DELIMITERS = 0xFFFE  # the group of the three above, which have no VR
+HEADER_BYTES = 8
+
+# tag, VR (None: the dictionary knows), first byte of the value, its length
+Header = tuple[int, VR | None, int, int]
+ReadHeader = Callable[[memoryview, int, int], Header]
+
+
+def malformed(message: str, position: int) -> Invalid:
+    return Invalid(Fault.MALFORMED, f"{message} at byte {position}")
+
+
+def name_of(tag: int) -> str:
+    """(0010,0010), as the standard writes tags."""
+    return f"({tag >> 16:04X},{tag & 0xFFFF:04X})"
+
+
+def _explicit(order: str) -> ReadHeader:
+    short = struct.Struct(order + "HH2sH").unpack_from
+    length32 = struct.Struct(order + "I").unpack_from
+
+    def read(view: memoryview, position: int, end: int) -> Header:
+        if end - position < HEADER_BYTES:
+            raise malformed("the data set ends within the header of an element", position)
+        group, element, code, length = short(view, position)
+        vr = BY_CODE.get(code)
+        if vr is None:
+            return _odd(view, position, end, order)
+        if not vr.long:
+            return group << 16 | element, vr, position + 8, length
+        if end - position < 12:
+            raise malformed("the data set ends within the header of an element", position)
+        return group << 16 | element, vr, position + 12, length32(view, position + 8)[0]
+
+    return read
+
+
+def _implicit(order: str) -> ReadHeader:
+    unpack = struct.Struct(order + "HHI").unpack_from
+
+    def read(view: memoryview, position: int, end: int) -> Header:
+        if end - position < HEADER_BYTES:
+            raise malformed("the data set ends within the header of an element", position)
+        group, element, length = unpack(view, position)
+        return group << 16 | element, None, position + 8, length
+
+    return read
+
+
+def _odd(view: memoryview, position: int, end: int, order: str) -> Header:
+    """The header of an element in explicit VR whose VR is none of ours.
+
+    A delimiter has none. Two capital letters are a VR of a later edition, with the long form (PS3.5 6.2). Anything
+    else was written by a faulty program: of the three forms it may have, the first one that leads to the end or to
+    the header of a larger tag is taken.
+    """
+    group, element, code, length16 = struct.unpack_from(order + "HH2sH", view, position)
+    (length32,) = struct.unpack_from(order + "I", view, position + 4)
+    tag = group << 16 | element
+    if group == DELIMITERS:
+        return tag, None, position + 8, length32
+    forms: list[Header] = [(tag, None, position + 8, length32), (tag, UN, position + 8, length16)]
+    if end - position >= 12:
+        long_form: Header = (tag, UN, position + 12, struct.unpack_from(order + "I", view, position + 8)[0])
+        if _is_vr(code):
+            forms = [long_form, (tag, UN, position + 8, length16)]
+        else:
+            forms.append(long_form)
+    for form in forms:
+        if _leads_on(view, form, end, order):
+            return form
+    raise malformed(f"{name_of(tag)} has no valid VR", position)
+
+
+def _is_vr(code: bytes) -> bool:
+    return code.isalpha() and code.isupper()
+
+
+def _leads_on(view: memoryview, header: Header, end: int, order: str) -> bool:
+    tag, _, start, length = header
+    if length == UNDEFINED:
+        return end - start >= HEADER_BYTES
+    after = start + length
+    if after > end or 0 < end - after < HEADER_BYTES:
+        return False
+    if after == end:
+        return True
+    group, element = struct.unpack_from(order + "HH", view, after)
+    return bool(group << 16 | element > tag)
+
+
+def looks_explicit(view: memoryview, position: int, end: int) -> bool:
+    """Whether the little endian element at `position` has the VR that the dictionary gives its tag, written out."""
+    if end - position < HEADER_BYTES:
+        return False
+    group, element, code, _ = struct.unpack_from("<HH2sH", view, position)
+    vr = BY_CODE.get(code)
+    return vr is not None and vr.name == vr_of(group << 16 | element, {}, signed=False)
+
+
+class Encoding(Enum):
+    """How the elements of a data set are written (PS3.5 A.1, A.2, A.3)."""
+
+    IMPLICIT_LITTLE = (False, "<")
+    EXPLICIT_LITTLE = (True, "<")
+    EXPLICIT_BIG = (True, ">")
+
+    explicit: bool
+    big: bool
+    header: ReadHeader
+
+    def __init__(self, explicit: bool, order: str) -> None:
+        self.explicit = explicit
+        self.big = order == ">"
+        self.header = _explicit(order) if explicit else _implicit(order)
+        self._item = struct.Struct(order + "HHI").unpack_from
+
+    def item(self, view: memoryview, position: int, end: int) -> tuple[int, int]:
+        """Tag and length of an item or delimiter; raises Invalid (MALFORMED) when the bytes end before."""
+        if end - position < HEADER_BYTES:
+            raise malformed("the data set ends within a sequence or among fragments", position)
+        group, element, length = self._item(view, position)
+        return group << 16 | element, length
