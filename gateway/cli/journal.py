@@ -1,0 +1,72 @@
+"""Remembers which files a destination has acknowledged, so that an interrupted `gateway store` sends only the rest.
+
+One line a file, a digest of destination, path, size and time of change: paths can hold names of patients, the journal
+does not. A file that was changed since is another file.
+"""
+
+import hashlib
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from gateway.cli.files import Found
+
+MAX_ENTRIES = 2_000_000  # of 33 bytes on disk; the oldest are forgotten first, and would only be sent again
+_DIGEST_BYTES = 16
+
+
+def default_path(destination: str) -> Path:
+    """Where the journal of a destination is kept when nobody says otherwise (XDG base directories)."""
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    return Path(state, "gateway", f"store-{_digest(destination)[:12]}.journal")
+
+
+class Journal:
+    """The acknowledged files of one destination. A context manager; raises OSError when it cannot be kept."""
+
+    def __init__(self, path: Path, destination: str) -> None:
+        self.path = path
+        self._destination = destination
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch(mode=0o600)
+        text = path.read_text("ascii", "replace")
+        lines = text.splitlines()
+        # A line that was cut short by a crash is shorter than a digest, and matches nothing.
+        self._done = set(lines[-MAX_ENTRIES:])
+        if len(lines) > 2 * MAX_ENTRIES:
+            self._shorten(lines[-MAX_ENTRIES:])
+        self._file = path.open("a", encoding="ascii", buffering=1)
+        if text and not text.endswith("\n"):
+            self._file.write("\n")
+
+    def _shorten(self, lines: list[str]) -> None:
+        shorter = self.path.with_suffix(".new")
+        shorter.write_text("".join(f"{line}\n" for line in lines), "ascii")
+        shorter.replace(self.path)
+
+    def holds(self, found: Found) -> bool:
+        """Whether this very file was acknowledged before."""
+        return self._entry(found) in self._done
+
+    def add(self, found: Found) -> None:
+        """The file has been acknowledged."""
+        entry = self._entry(found)
+        self._done.add(entry)
+        self._file.write(f"{entry}\n")
+
+    def _entry(self, found: Found) -> str:
+        path = os.fsencode(os.path.abspath(found.path)).decode("latin-1")
+        return _digest(f"{self._destination}\n{path}\n{found.size}\n{found.modified_ns}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+
+
+def _digest(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=_DIGEST_BYTES).hexdigest()
