@@ -4,81 +4,106 @@ import mmap
 import os
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from types import TracebackType
+from typing import Self
 
-from storage.errors import Exhausted, Fault, Invalid
+from storage.errors import Fault, Invalid, StorageError
 from storage.objects import Buffer, Source
+from storage.objects.disk_errors import translated
 
 
 class Incoming:
-    """One instance being received. Not thread-safe; `close` removes whatever is left of it."""
+    """One instance being received. Not thread-safe; `close` (or leaving the context) removes whatever is left of it.
+
+    Once a write has failed, what is here is not whole: every further use raises the same error.
+    """
 
     def __init__(self, folder: Path, *, memory_bytes: int, max_bytes: int) -> None:
         self._folder = folder
         self._memory_bytes = memory_bytes
         self._max_bytes = max_bytes
         self._buffer = bytearray()
-        self._file: BinaryIO | None = None
+        self._file = -1
         self._path: Path | None = None
         self._length = 0
+        self._failure: StorageError | None = None
 
     def __len__(self) -> int:
         return self._length
 
     def write(self, data: Buffer) -> None:
-        """Append `data`. Raises Invalid (TOO_LARGE) over the limit, Exhausted when the disk is full."""
+        """Append `data`. Raises Invalid (TOO_LARGE) over the limit, Exhausted when the disk is full, Unavailable."""
+        self._raise_failure()
         self._length += len(data)
-        if self._length > self._max_bytes:
-            raise Invalid(Fault.TOO_LARGE, f"the instance is larger than the limit of {self._max_bytes} bytes")
-        if self._file is None and self._length > self._memory_bytes:
-            self._spill()
-        if self._file is None:
-            self._buffer += data
-        else:
-            self._to_file(data)
+        try:
+            if self._length > self._max_bytes:
+                raise Invalid(Fault.TOO_LARGE, f"the instance is larger than the limit of {self._max_bytes} bytes")
+            if self._path is None and self._length > self._memory_bytes:
+                self._spill()
+            if self._path is None:
+                self._buffer += data
+            else:
+                self._to_file(data)
+        except StorageError as error:
+            self._failure = error
+            raise
 
     def _spill(self) -> None:
-        try:
-            handle, name = tempfile.mkstemp(suffix=".part", dir=self._folder)
-        except OSError as error:
-            raise Exhausted(f"cannot receive into {self._folder}: {error.strerror}") from error
-        self._file, self._path = os.fdopen(handle, "wb", buffering=0), Path(name)
+        with translated("write"):
+            self._file, name = tempfile.mkstemp(suffix=".part", dir=self._folder)
+        self._path = Path(name)
         self._to_file(self._buffer)
         self._buffer = bytearray()
 
     def _to_file(self, data: Buffer) -> None:
-        assert self._file is not None
-        view = memoryview(data)
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            raise Exhausted(f"cannot receive into {self._folder}: {error.strerror}") from error
+        with translated("write"), memoryview(data) as view:
+            written = 0
+            while written < len(view):
+                written += os.write(self._file, view[written:])
 
     @contextmanager
     def view(self) -> Iterator[memoryview | mmap.mmap]:
-        """All bytes received so far, to be read in place."""
-        if self._file is None:
+        """All bytes received so far, to be read in place; nothing may be written meanwhile."""
+        self._raise_failure()
+        if self._path is None:
             with memoryview(self._buffer) as view:
                 yield view
             return
-        assert self._path is not None
-        with open(self._path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        with translated("read"):
+            mapped = mmap.mmap(self._file, 0, prot=mmap.PROT_READ)
+        try:
             yield mapped
+        finally:
+            # An exception on its way up may hold views of it in its frames; then it is unmapped when they are gone.
+            with suppress(BufferError):
+                mapped.close()
 
     @property
     def source(self) -> Source:
         """What an object store can take: the bytes, or the path of the file that holds them."""
+        self._raise_failure()
         return [self._buffer] if self._path is None else self._path
 
     def close(self) -> None:
-        """Forget the bytes; what a store has linked or copied stays."""
+        """Forget the bytes; what a store has linked or copied stays. May be called again."""
         self._buffer = bytearray()
-        if self._file is not None:
-            self._file.close()
-            self._file = None
+        if self._file >= 0:
+            file, self._file = self._file, -1
+            os.close(file)
         if self._path is not None:
-            self._path.unlink(missing_ok=True)
-            self._path = None
+            path, self._path = self._path, None
+            path.unlink(missing_ok=True)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -16,7 +16,7 @@ import orjson
 
 from gateway import log, metrics
 from gateway.security.caller import Caller
-from storage.dicom.identity import Scope
+from storage.dicom.identity import Scope, is_uid
 
 _log = log.get(__name__)
 
@@ -61,7 +61,8 @@ class Event:
         reason: str | None = None,
     ) -> "Event":
         """The event that `by` did `act` to `scope`."""
-        study, series, sop = (scope.study_uid, scope.series_uid, scope.sop_uid) if scope else (None, None, None)
+        named = (scope.study_uid, scope.series_uid, scope.sop_uid) if scope else (None, None, None)
+        study, series, sop = (uid if uid is not None and is_uid(uid) else None for uid in named)
         return cls(act, outcome, by.identity, by.address, by.door, study, series, sop, count, reason)
 
 

@@ -9,12 +9,16 @@ MAX_KEY_LENGTH = 512
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 
 
-def spool(identity: Identity, digest: bytes) -> str:
-    """`spool/{study_uid}/{series_uid}/{sop_uid}.{digest12}.dcm`: where a loose instance lies."""
+def spool(identity: Identity, digest: bytes, attempt: str = "") -> str:
+    """`spool/{study_uid}/{series_uid}/{sop_uid}.{digest12}.dcm`: where a loose instance lies.
+
+    A further `attempt` (hexadecimal) to store the same bytes while that name is taken: `...{digest12}-{attempt}.dcm`.
+    """
     for uid in (identity.study_uid, identity.series_uid, identity.sop_uid):
         if not is_uid(uid):
             raise Invalid(Fault.BAD_UID, "a UID that is not valid cannot be part of a storage key")
-    return f"spool/{identity.study_uid}/{identity.series_uid}/{identity.sop_uid}.{digest.hex()[:12]}.dcm"
+    name = f"{identity.sop_uid}.{digest.hex()[:12]}" + (f"-{attempt}" if attempt else "")
+    return f"spool/{identity.study_uid}/{identity.series_uid}/{name}.dcm"
 
 
 def checked(key: str) -> str:
