@@ -1,0 +1,91 @@
+"""Where this service is seen from outside, so that every URL in an answer can be followed (PS3.18 8.2).
+
+A configured public URL wins. Forwarded headers count only when the peer is on this machine, where a reverse proxy
+would be; from anywhere else they are what the caller pleases to write.
+"""
+
+import ipaddress
+import re
+
+from starlette.requests import Request
+
+from gateway.config import Web
+from gateway.web.errors import Refused
+from storage.dicom.identity import Identity, Scope
+
+PREFIX = "/dicomweb"
+
+_HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", re.ASCII)
+_PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)
+_ELEMENT = re.compile(r'(\w+)=("[^"]*"|[^;,\s]*)', re.ASCII)
+
+
+def base_url(request: Request, settings: Web) -> str:
+    """The absolute URL of the DICOMweb service as the caller knows it, without a slash at its end."""
+    if settings.public_url:
+        return settings.public_url.rstrip("/") + PREFIX
+    forwarded = _forwarded(request) if _from_this_machine(request) else {}
+    scheme = forwarded.get("proto", "").lower()
+    if scheme not in ("http", "https"):
+        scheme = request.scope["scheme"]
+    host = forwarded.get("host") or request.headers.get("host") or _own_host(request)
+    if _HOST.fullmatch(host) is None:
+        raise Refused(400, "host", "the Host header is not a host name or address with an optional port")
+    prefix = forwarded.get("prefix", "").rstrip("/")
+    return f"{scheme}://{host}{prefix if _PATH.fullmatch(prefix) else ''}{PREFIX}"
+
+
+def client_address(request: Request) -> str:
+    """The address of the caller; behind a proxy on this machine, the last one that the proxy names."""
+    peer = request.client.host if request.client else ""
+    if not _from_this_machine(request):
+        return peer
+    named = _forwarded(request).get("for") or _last(request.headers.get("x-forwarded-for", ""))
+    try:
+        return str(ipaddress.ip_address(_without_port(named)))
+    except ValueError:
+        return peer
+
+
+def url(base: str, of: Identity | Scope, place: str = "") -> str:
+    """The URL of a study, series or instance, or of a place below an instance ("frames/3")."""
+    path = f"{base}/studies/{of.study_uid}"
+    if of.series_uid is not None:
+        path += f"/series/{of.series_uid}"
+    if of.sop_uid is not None:
+        path += f"/instances/{of.sop_uid}"
+    return f"{path}/{place}" if place else path
+
+
+def _from_this_machine(request: Request) -> bool:
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
+
+
+def _forwarded(request: Request) -> dict[str, str]:
+    """What the nearest proxy says: Forwarded (RFC 7239), else the X-Forwarded headers."""
+    header = request.headers.get("forwarded")
+    if header is not None:
+        found = _ELEMENT.findall(_last(header))
+        values = {name.lower(): value.strip('"') for name, value in found}
+    else:
+        values = {name: _last(request.headers.get(f"x-forwarded-{name}", "")) for name in ("proto", "host")}
+    return values | {"prefix": request.headers.get("x-forwarded-prefix", "")}
+
+
+def _last(values: str) -> str:
+    return values.rpartition(",")[2].strip()
+
+
+def _without_port(node: str) -> str:
+    bracketed = re.fullmatch(r"\[([^\]]*)\](:\d+)?", node)
+    if bracketed:
+        return bracketed[1]
+    return node.partition(":")[0] if node.count(":") == 1 else node
+
+
+def _own_host(request: Request) -> str:
+    server = request.scope.get("server") or ("localhost", None)
+    return f"{server[0]}:{server[1]}" if server[1] else str(server[0])

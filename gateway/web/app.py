@@ -1,0 +1,92 @@
+"""The web door put together: which path has which resource, and what every request passes on its way there."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import Route
+
+from gateway.archive import Archive
+from gateway.config import Web
+from gateway.web import errors, health, retrieve
+from gateway.web.address import PREFIX
+from gateway.web.guard import Authenticate, Authenticated, Limited, Observed, WithoutTrailingSlash
+from gateway.web.metadata import metadata
+from gateway.web.resource import Resource
+from gateway.web.search import search
+from gateway.web.stow import store
+from storage.dicom.query import Level
+
+_STUDY = "/studies/{study}"
+_SERIES = _STUDY + "/series/{series}"
+_INSTANCE = _SERIES + "/instances/{instance}"
+_PREFLIGHT_SECONDS = 600
+
+
+def build(
+    archive: Archive,
+    authenticate: Authenticate,
+    settings: Web,
+    *,
+    ready: Callable[[], None],
+    metrics_text: Callable[[], bytes],
+    cors_origins: Sequence[str] = ("*",),
+) -> Starlette:
+    """The ASGI application of the web door.
+
+    `authenticate` makes a Caller from the Authorization header and the client's address or raises Unauthenticated;
+    `ready` raises Unavailable or Exhausted when the gateway cannot do its work; `cors_origins` are the web origins
+    whose pages may read what is served here.
+    """
+    return Starlette(
+        routes=[*_dicomweb(archive, settings), *_pages(ready, metrics_text)],
+        middleware=[
+            Middleware(
+                CORSMiddleware,  # outermost, so that a page may read errors too
+                allow_origins=cors_origins,
+                allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
+                allow_headers=["Accept", "Authorization", "Content-Type"],
+                expose_headers=["Content-Type", "Content-Location", "Location", "Warning", "Retry-After"],
+                max_age=_PREFLIGHT_SECONDS,
+            ),
+            Middleware(Observed),
+            Middleware(Authenticated, authenticate=authenticate),
+            Middleware(Limited, max_concurrent_requests=settings.max_concurrent_requests),
+            Middleware(WithoutTrailingSlash),
+        ],
+        exception_handlers={HTTPException: errors.routing_error},
+    )
+
+
+def _dicomweb(archive: Archive, settings: Web) -> list[Route]:
+    """The resources of the Studies Service (PS3.18 10.1.1), those asked for most often first."""
+    at = (archive, settings)
+    studies, series, instances = (partial(search, *at, level) for level in Level)
+    resources = {
+        _INSTANCE + "/frames/{frames}": Resource("frames", get=partial(retrieve.frames, *at)),
+        _INSTANCE: Resource("instance", get=partial(retrieve.instances, *at)),
+        _SERIES + "/metadata": Resource("series metadata", get=partial(metadata, *at)),
+        "/studies": Resource("studies", get=studies, post=partial(store, *at)),
+        _STUDY + "/series": Resource("series", get=series),
+        _SERIES + "/instances": Resource("instances", get=instances),
+        _STUDY + "/instances": Resource("instances", get=instances),
+        "/series": Resource("series", get=series),
+        "/instances": Resource("instances", get=instances),
+        _STUDY + "/metadata": Resource("study metadata", get=partial(metadata, *at)),
+        _INSTANCE + "/metadata": Resource("instance metadata", get=partial(metadata, *at)),
+        _INSTANCE + "/bulkdata/{path:path}": Resource("bulkdata", get=partial(retrieve.bulk, *at)),
+        _SERIES: Resource("series instances", get=partial(retrieve.instances, *at)),
+        _STUDY: Resource("study", get=partial(retrieve.instances, *at), post=partial(store, *at)),
+    }
+    return [Route(PREFIX + path, resource) for path, resource in resources.items()]
+
+
+def _pages(ready: Callable[[], None], metrics_text: Callable[[], bytes]) -> list[Route]:
+    return [
+        Route("/healthz", Resource("healthz", get=health.healthz)),
+        Route("/readyz", Resource("readyz", get=partial(health.readyz, ready))),
+        Route("/metrics", Resource("metrics", get=partial(health.figures, metrics_text))),
+    ]

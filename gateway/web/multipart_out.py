@@ -1,0 +1,86 @@
+"""multipart/related on its way out (RFC 2046 5.1, RFC 2387; PS3.18 8.6.1.2.1)."""
+
+import secrets
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+
+from gateway.archive import Part
+from gateway.web import media
+from gateway.web.accept import Offer
+from gateway.web.address import url
+from gateway.web.delivery import released
+
+
+def _new_boundary() -> str:
+    """48 random hexadecimal digits: that they occur in a body is as likely as guessing a key."""
+    return secrets.token_hex(24)
+
+
+@dataclass(frozen=True, slots=True)
+class Multipart:
+    """How the parts of one answer are framed, each with its own type, length and URL (PS3.18 Table 8.6.1-1)."""
+
+    offer: Offer
+    base: str  # of the URLs in Content-Location
+    boundary: str = field(default_factory=_new_boundary)
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type of the whole answer."""
+        return f'multipart/related; type="{self.offer.media_type}"; boundary={self.boundary}'
+
+    def header(self, part: Part) -> bytes:
+        """What precedes the bytes of `part`."""
+        return (
+            f"--{self.boundary}\r\n"
+            f"Content-Type: {part_type(self.offer, part)}\r\n"
+            f"Content-Length: {part.length}\r\n"
+            f"Content-Location: {url(self.base, part.identity, part.place)}\r\n\r\n"
+        ).encode()
+
+    @property
+    def end(self) -> bytes:
+        """What follows the last part."""
+        return f"--{self.boundary}--\r\n".encode()
+
+    def length_of_one(self, part: Part) -> int:
+        """The length of an answer that consists of this part alone."""
+        return len(self.header(part)) + part.length + len(b"\r\n") + len(self.end)
+
+    def chunks(self, parts: Iterator[Part]) -> Generator[bytes, None, None]:
+        """The whole answer; closing it closes the part that is being sent and gives up the rest."""
+        with released(parts):
+            for part in parts:
+                yield self.header(part)
+                yield from part.chunks()
+                yield b"\r\n"
+            yield self.end
+
+
+def single(parts: Iterator[Part]) -> Generator[bytes, None, None]:
+    """The bytes of the one part there is."""
+    with released(parts):
+        for part in parts:
+            yield from part.chunks()
+
+
+def part_type(offer: Offer, part: Part) -> str:
+    """The Content-Type of a part, with the transfer syntax that it really has (PS3.18 8.7.3.4)."""
+    if offer.transfer_syntax is None:
+        return offer.media_type
+    whole = offer.media_type == media.DICOM
+    syntax = part.transfer_syntax if whole else media.frame_syntax(part.transfer_syntax)
+    return f"{offer.media_type}; transfer-syntax={syntax}"
+
+
+def peeked(parts: Iterator[Part]) -> tuple[Part, bool, Iterator[Part]]:
+    """The first part, whether it is the only one, and an iterator over all of them."""
+    first = next(parts)
+    second = next(parts, None)
+    return first, second is None, _chained([first] if second is None else [first, second], parts)
+
+
+def _chained(taken: list[Part], rest: Iterator[Part]) -> Generator[Part, None, None]:
+    with released(rest):
+        yield from chain(taken, rest)

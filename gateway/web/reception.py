@@ -1,0 +1,122 @@
+"""The instances of one store request: received one after another, stored side by side, reported in order."""
+
+import asyncio
+from collections.abc import Sequence
+
+from gateway.archive import Archive, Expected
+from gateway.archive.incoming import Incoming
+from gateway.security.caller import Caller
+from gateway.security.policy import Forbidden
+from gateway.web import delivery, errors, failures, media
+from gateway.web.failures import CANNOT_UNDERSTAND, Failure
+from gateway.web.store_response import Failed, Result
+from storage.errors import StorageError
+
+FLUSH_BYTES = 1 << 20
+MAX_PARTS = 100_000
+_OTHER_TYPE = Failed(Failure(CANNOT_UNDERSTAND, 415), "the part is not application/dicom")
+_TOO_MANY = Failed(Failure(failures.OUT_OF_RESOURCES, 413), f"more than {MAX_PARTS} parts in one request")
+
+
+class Reception:
+    """Takes parts in and stores up to `concurrency` of them while later ones arrive.
+
+    The bytes of a part reach the archive in threads, 1 MiB at a time, because that may touch the disk.
+    """
+
+    def __init__(self, archive: Archive, expected: Expected, by: Caller, concurrency: int) -> None:
+        self._archive = archive
+        self._expected = expected
+        self._by = by
+        self._slots = asyncio.Semaphore(concurrency)
+        self._running: set[asyncio.Task[None]] = set()
+        self._results: list[Result | None] = []
+        self._forbidden: Forbidden | None = None
+        self._incoming: Incoming | None = None
+        self._pending: list[bytes] = []
+        self._pending_bytes = 0
+
+    def begin(self, content_type: str) -> None:
+        """A part begins. One of another type than application/dicom is passed over and reported."""
+        self._results.append(None)
+        if content_type.partition(";")[0].strip().lower() not in ("", media.DICOM):
+            self._results[-1] = _OTHER_TYPE
+        elif len(self._results) > MAX_PARTS:
+            self._results[-1] = _TOO_MANY
+        else:
+            try:
+                self._incoming = self._archive.incoming()
+            except StorageError as error:
+                self._results[-1] = Failed(failures.of(error), str(error))
+
+    async def data(self, data: bytes) -> None:
+        """More bytes of the part that has begun."""
+        if self._incoming is None:
+            return
+        self._pending.append(data)
+        self._pending_bytes += len(data)
+        if self._pending_bytes >= FLUSH_BYTES:
+            incoming, pending = self._incoming, self._taken()
+            try:
+                await delivery.in_storing_thread(_write, incoming, pending)
+            except StorageError as error:
+                await self.give_up(Failed(failures.of(error), str(error)))
+
+    async def end(self) -> None:
+        """The part is whole: store it, at once or when one of those being stored is done."""
+        if self._incoming is None:
+            return
+        await self._slots.acquire()
+        incoming, self._incoming = self._incoming, None
+        task = asyncio.create_task(self._store(len(self._results) - 1, incoming, self._taken()))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def give_up(self, failed: Failed | None = None) -> None:
+        """Forget the part that has begun; what was received of it is removed. Reported if `failed` is given."""
+        if self._incoming is not None:
+            incoming, self._incoming = self._incoming, None
+            self._taken()
+            self._results[-1] = failed
+            await delivery.in_storing_thread(incoming.close)
+        elif failed is not None:
+            self._results.append(failed)
+
+    async def finished(self) -> Sequence[Result]:
+        """What became of each part, when the last is stored. Raises Forbidden when the caller may not store."""
+        while self._running:
+            await asyncio.wait(self._running)
+        if self._forbidden is not None:
+            raise self._forbidden
+        return [result for result in self._results if result is not None]
+
+    def _taken(self) -> list[bytes]:
+        pending, self._pending, self._pending_bytes = self._pending, [], 0
+        return pending
+
+    async def _store(self, number: int, incoming: Incoming, pending: list[bytes]) -> None:
+        try:
+            self._results[number] = await delivery.in_storing_thread(self._store_now, incoming, pending)
+        except Forbidden as error:
+            self._forbidden = error
+        finally:
+            self._slots.release()
+
+    def _store_now(self, incoming: Incoming, pending: list[bytes]) -> Result:
+        try:
+            _write(incoming, pending)
+            return self._archive.store(incoming, self._expected, by=self._by)
+        except StorageError as error:
+            return Failed(failures.of(error), str(error))
+        except Forbidden:
+            raise
+        except Exception as error:
+            identifier = errors.log_unforeseen(error)
+            return Failed(failures.UNFORESEEN, f"an unexpected error, in the log of the gateway as {identifier}")
+        finally:
+            incoming.close()
+
+
+def _write(incoming: Incoming, pending: list[bytes]) -> None:
+    for data in pending:
+        incoming.write(data)

@@ -1,0 +1,138 @@
+"""From the query string of a QIDO-RS request to a `Query` (PS3.18 8.3.4, 10.6.1)."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from gateway.config import Web
+from gateway.web.errors import Refused
+from gateway.web.parameters import parameters
+from storage.dicom import query as matching
+from storage.dicom.attributes import TIMEZONE, is_supported, path_of
+from storage.dicom.query import Key, Level, Query
+
+MAX_OFFSET = 1 << 53
+_NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
+_OFFSET_FROM_UTC = re.compile(r"[+-](0[0-9]|1[0-4])[0-5][0-9]", re.ASCII)
+
+_NO_FUZZY = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
+_NO_EMPTY = "The emptyvaluematching parameter is not supported. Only literal matching has been performed."
+_NO_MULTIPLE = "The multiplevaluematching parameter is not supported. Only literal matching has been performed."
+_NO_TIMEZONE = "Dates and times are matched as they are stored. TimezoneOffsetFromUTC has not been applied."
+
+
+@dataclass(slots=True)
+class _Reading:
+    """What has been read of a query string so far."""
+
+    level: Level
+    limit: int
+    max_results: int
+    offset: int = 0
+    include: set[str] = field(default_factory=set)
+    include_all: bool = False
+    keys: dict[tuple[str, ...], Key | None] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
+
+
+def read(
+    raw: bytes, level: Level, settings: Web, *, study_uid: str | None = None, series_uid: str | None = None
+) -> tuple[Query, list[str]]:
+    """The query, and the warnings that its answer must carry.
+
+    Parameters that mean nothing here are ignored (8.3). Raises Refused or Invalid (400) for one that does but has a
+    value that is not valid, and for a key that is given twice (8.3.4.1).
+    """
+    reading = _Reading(level, settings.default_search_results, settings.max_search_results)
+    for name, value in parameters(raw):
+        control = _CONTROLS.get(name)
+        if control is None:
+            _key(reading, name, value)
+        elif name in reading.seen and name != "includefield":
+            raise Refused(400, "query", f"the parameter {name} is given more than once")
+        else:
+            reading.seen.add(name)
+            control(reading, name, value)
+    query = Query(
+        level,
+        tuple(key for key in reading.keys.values() if key is not None),
+        study_uid,
+        series_uid,
+        frozenset(reading.include),
+        reading.include_all,
+        reading.limit,
+        reading.offset,
+    )
+    matching.check(query)
+    return query, reading.warnings
+
+
+def _key(reading: _Reading, name: str, value: str) -> None:
+    path = path_of(name)
+    if path is None:
+        return  # no attribute: a parameter of somebody else's
+    if path == (TIMEZONE,):
+        _timezone(reading, value)
+    if path in reading.keys:
+        raise Refused(400, "query", f"the attribute {'.'.join(path)} is given more than once")
+    if is_supported(path, reading.level):
+        reading.keys[path] = matching.key(path, value)
+    else:
+        reading.keys[path] = None
+        if path != (TIMEZONE,):
+            reading.warnings.append(f"The attribute {'.'.join(path)} is not matched here. It has been ignored.")
+
+
+def _timezone(reading: _Reading, value: str) -> None:
+    if _OFFSET_FROM_UTC.fullmatch(value) is None:
+        raise Refused(400, "query", "TimezoneOffsetFromUTC is a sign and four digits, for example +0800")
+    reading.warnings.append(_NO_TIMEZONE)
+
+
+def _limit(reading: _Reading, name: str, value: str) -> None:
+    reading.limit = min(_number(name, value), reading.max_results)
+
+
+def _offset(reading: _Reading, name: str, value: str) -> None:
+    reading.offset = min(_number(name, value), MAX_OFFSET)
+
+
+def _include(reading: _Reading, _: str, value: str) -> None:
+    for name in value.split(","):
+        path = path_of(name.strip())
+        if name.strip() == "all":
+            reading.include_all = True
+        elif path is not None:
+            reading.include.add(".".join(path))
+
+
+def _unsupported_when_true(text: str) -> Callable[[_Reading, str, str], None]:
+    def control(reading: _Reading, name: str, value: str) -> None:
+        if value not in ("true", "false"):
+            raise Refused(400, "query", f"{name} is true or false")
+        if value == "true":
+            reading.warnings.append(text)
+
+    return control
+
+
+def _ignored(_: _Reading, __: str, ___: str) -> None:
+    """Read elsewhere, by content negotiation."""
+
+
+_CONTROLS: dict[str, Callable[[_Reading, str, str], None]] = {
+    "limit": _limit,
+    "offset": _offset,
+    "includefield": _include,
+    "fuzzymatching": _unsupported_when_true(_NO_FUZZY),
+    "emptyvaluematching": _unsupported_when_true(_NO_EMPTY),
+    "multiplevaluematching": _unsupported_when_true(_NO_MULTIPLE),
+    "accept": _ignored,
+}
+
+
+def _number(name: str, value: str) -> int:
+    if _NUMBER.fullmatch(value) is None:
+        raise Refused(400, "query", f"{name} is a number from 0")
+    return int(value)

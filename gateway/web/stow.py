@@ -1,0 +1,113 @@
+"""STOW-RS: instances as parts of multipart/related, or one as the whole body (PS3.18 10.5).
+
+Parts are stored while later ones are still on their way; nothing is kept in memory but what is in hand.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator
+
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from gateway.archive import Archive, Expected
+from gateway.config import Web
+from gateway.web import accept, media, paths, store_response
+from gateway.web.address import base_url
+from gateway.web.errors import Refused
+from gateway.web.failures import CANNOT_UNDERSTAND, Failure
+from gateway.web.multipart_in import MultipartParser, PartBegun, PartData
+from gateway.web.reception import Reception
+from gateway.web.store_response import Failed
+from storage.dicom.identity import uid
+
+# Any printable characters, where RFC 2046 names some, and up to 200 of them, where it says 70: that does no harm.
+_BOUNDARY = re.compile(r"[ -~]{0,199}[!-~]", re.ASCII)
+_CUT_SHORT = Failed(Failure(CANNOT_UNDERSTAND, 400), "the body ends before the closing delimiter of its last part")
+
+
+async def store(archive: Archive, settings: Web, request: Request) -> Response:
+    """Store the instances in the body and say what became of each (PS3.18 10.5.3).
+
+    Raises Refused (400, 415) before anything is read, 408 when the caller stops sending: what was whole by then is
+    stored, what was not is forgotten.
+    """
+    study_uid = uid(request.path_params["study"], "Study Instance UID") if request.path_params else None
+    boundary = _boundary(request)
+    base = base_url(request, settings)
+    reception = Reception(archive, Expected(study_uid), paths.caller(request), settings.store_concurrency)
+    chunks = _chunks(request, settings.read_timeout_seconds)
+    try:
+        if boundary is None:
+            await _one_instance(reception, chunks)
+        else:
+            await _parts(reception, chunks, MultipartParser(boundary))
+    finally:
+        await reception.give_up()
+        results = await reception.finished()
+    if not results:
+        raise Refused(400, "multipart", "the body has no part: does Content-Type name its boundary?")
+    return store_response.response(request, base, results)
+
+
+async def _parts(reception: Reception, chunks: AsyncIterator[bytes], parser: MultipartParser) -> None:
+    try:
+        async for chunk in chunks:
+            for event in parser.feed(chunk):
+                match event:
+                    case PartBegun(headers):
+                        reception.begin(headers.get("content-type", ""))
+                    case PartData(data):
+                        await reception.data(data)
+                    case _:
+                        await reception.end()
+    except Refused as error:
+        if error.status != 400:
+            raise
+        await reception.give_up(Failed(Failure(CANNOT_UNDERSTAND, 400), error.detail))
+    else:
+        if not parser.finished:
+            await reception.give_up(_CUT_SHORT)
+
+
+async def _one_instance(reception: Reception, chunks: AsyncIterator[bytes]) -> None:
+    reception.begin(media.DICOM)
+    async for chunk in chunks:
+        await reception.data(chunk)
+    await reception.end()
+
+
+def _boundary(request: Request) -> str | None:
+    """The boundary of the parts; None when the body is one instance. Raises Refused (400, 415)."""
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise Refused(415, "media-type", "the body must not have a Content-Encoding")
+    media_type, parameters = accept.media_type(request.headers.get("content-type", ""))
+    if media_type == media.DICOM:
+        return None
+    if media_type != "multipart/related":
+        raise Refused(415, "media-type", 'send multipart/related; type="application/dicom", or application/dicom')
+    if "type" not in parameters:
+        raise Refused(400, "media-type", 'multipart/related needs the parameter type="application/dicom"')
+    if parameters["type"].lower() != media.DICOM:
+        raise Refused(415, "media-type", "the parts must be application/dicom")
+    boundary = parameters.get("boundary", "")
+    if _BOUNDARY.fullmatch(boundary) is None:
+        raise Refused(400, "media-type", "multipart/related needs a boundary of 1 to 200 characters")
+    return boundary
+
+
+async def _chunks(request: Request, timeout_seconds: int) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises ClientDisconnect, or Refused (408) when nothing comes for so long."""
+    more = True
+    while more:
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                message = await request.receive()
+        except TimeoutError:
+            headers = {"connection": "close"}
+            raise Refused(408, "timeout", f"nothing received for {timeout_seconds} seconds", headers) from None
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        more = message.get("more_body", False)
+        if message.get("body"):
+            yield message["body"]
