@@ -1,6 +1,6 @@
 """An established association: messages of command set and data set over P-DATA-TF (PS3.8 9.3.5; PS3.7 6.3)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from gateway.dimse import command as dimse_command
@@ -120,14 +120,28 @@ class Association:
             raise ProtocolError(f"PDU type {kind} is not expected here", AbortReason.UNEXPECTED_PDU)
         self._pdu, self._position = body, 0
 
-    def send_command(self, context: Context, encoded: bytes) -> None:
-        """Send a command set that `command.encode` made, each PDU no longer than the peer takes (PS3.8 D.1)."""
-        self.connection.send(*self._fragments(context, encoded, COMMAND))
+    def send_message(self, context: Context, command: bytes, data_set: Iterable[bytes] | None = None) -> None:
+        """Send an encoded command set, and the pieces of a data set as they come.
 
-    def _fragments(self, context: Context, data: bytes, kind: int) -> list[Buffer]:
+        No PDU is longer than the peer takes (PS3.8 D.1); what is at hand goes out in one system call.
+        """
+        pending = self._fragments(context, command, COMMAND, is_end=True)
+        if data_set is not None:
+            previous = b""
+            for piece in data_set:
+                if previous:
+                    self.connection.send(*pending, *self._fragments(context, previous, 0, is_end=False))
+                    pending = []
+                previous = piece
+            pending += self._fragments(context, previous, 0, is_end=True)
+        self.connection.send(*pending)
+
+    def _fragments(self, context: Context, data: bytes, kind: int, *, is_end: bool) -> list[Buffer]:
+        """P-DATA-TF PDUs of one fragment each, at least one; the last is marked so when `data` ends its part."""
         buffers: list[Buffer] = []
-        for start in range(0, len(data), self._max_fragment):
-            piece = data[start : start + self._max_fragment]
-            last = LAST if start + len(piece) == len(data) else 0
+        view = memoryview(data)
+        for start in range(0, max(len(data), 1), self._max_fragment):
+            piece = view[start : start + self._max_fragment]
+            last = LAST if is_end and start + len(piece) == len(data) else 0
             buffers += (data_header(context.context_id, kind | last, len(piece)), piece)
         return buffers

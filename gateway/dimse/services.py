@@ -41,7 +41,7 @@ class Session:
 
     def answer(self, message: Message, status: Status) -> None:
         encoded = response(message.command, status.code, status.comment, status.offending)
-        self.association.send_command(message.context, encoded)
+        self.association.send_message(message.context, encoded)
 
     def discard_data_set(self, message: Message) -> None:
         if message.command.has_data_set:

@@ -20,7 +20,7 @@ _BY_FAULT = {
     Fault.MALFORMED: 0xC001,
     Fault.MISSING_UID: 0xC002,
     Fault.BAD_UID: 0xC003,
-    Fault.TRANSFER_SYNTAX: 0xC004,
+    Fault.TRANSFER_SYNTAX: 0xC122,  # as in STOW-RS (PS3.18 I.2.2): referenced transfer syntax not supported
     Fault.QUERY: MISTYPED_ARGUMENT,
     Fault.MISMATCH: DATA_SET_DOES_NOT_MATCH,
     Fault.SOP_CLASS: SOP_CLASS_NOT_SUPPORTED,

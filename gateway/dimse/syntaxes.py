@@ -5,12 +5,15 @@ from enum import Enum
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, VerificationServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
+from storage.dicom.identity import is_uid
+
 VERIFICATION = "1.2.840.10008.1.1"
 STORAGE_SERVICE = "1.2.840.10008.4.2"
 IMPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 
 _STANDARD_ROOT = "1.2.840.10008."
+_DICOMDIR = "1.2.840.10008.1.3.10"
 _STORAGE_TREE = "1.2.840.10008.5.1.4.1.1."
 # Composite instances that were defined outside the storage tree and are retired.
 _RETIRED_STORAGE = frozenset(
@@ -43,7 +46,7 @@ def service_of(abstract_syntax: str, declared_service: str = "", *, accept_unkno
         return Service.VERIFICATION
     if known is StorageServiceClass or abstract_syntax in _RETIRED_STORAGE:
         return Service.STORAGE
-    if known is not ServiceClass or not abstract_syntax:
+    if known is not ServiceClass or abstract_syntax in (_DICOMDIR, ""):
         return None
     is_private = not abstract_syntax.startswith(_STANDARD_ROOT)
     is_storage = (
@@ -66,6 +69,7 @@ _LOSSLESS = (
     "1.2.840.10008.1.2.4.92",  # JPEG 2000 multi-component, lossless
     "1.2.840.10008.1.2.4.110",  # JPEG XL, lossless
     "1.2.840.10008.1.2.5",  # RLE
+    "1.2.840.10008.1.2.8.1",  # Deflated Image Frame
 )
 _UNCOMPRESSED = (
     EXPLICIT_LITTLE_ENDIAN,
@@ -73,9 +77,9 @@ _UNCOMPRESSED = (
     "1.2.840.10008.1.2.1.98",  # Encapsulated Uncompressed
     "1.2.840.10008.1.2.2",  # Explicit Big Endian
     "1.2.840.10008.1.2.1.99",  # Deflated
-    "1.2.840.113619.5.2",  # GE private: Implicit Little Endian but for its pixel data
 )
 _RANK = {uid: rank for rank, uid in enumerate(_LOSSLESS + _UNCOMPRESSED)}
+_LOSSY_RANK, _PRIVATE_RANK = len(_RANK), len(_RANK) + 1
 _PIXEL_ENCODINGS = "1.2.840.10008.1.2.4."
 # Pixel data that lies elsewhere cannot be archived.
 _REFERENCES = frozenset(_PIXEL_ENCODINGS + leaf for leaf in ("94", "95", "204", "205"))
@@ -84,11 +88,19 @@ _REFERENCES = frozenset(_PIXEL_ENCODINGS + leaf for leaf in ("94", "95", "204", 
 def choose_transfer_syntax(proposed: tuple[str, ...]) -> str | None:
     """The one of `proposed` to accept, None when none can be (PS3.8 9.3.3.2). Their order is no preference.
 
-    Every encapsulated encoding below 1.2.840.10008.1.2.4 is taken, also ones that are newer than this program: they
-    are all Explicit VR Little Endian around the pixel data (PS3.5 A.4). Other private and unknown transfer syntaxes
-    are not: their data sets could not be read, so what they hold could not be found again.
+    Every encoding below 1.2.840.10008.1.2.4 is taken, also ones that are newer than this program: they are all
+    Explicit VR Little Endian around the pixel data (PS3.5 A.4). A private one is taken when nothing else is offered;
+    an instance in it whose data set cannot be read is refused when it comes.
     """
-    known = [uid for uid in proposed if uid in _RANK]
-    if known:
-        return min(known, key=_RANK.__getitem__)
-    return next((uid for uid in proposed if uid.startswith(_PIXEL_ENCODINGS) and uid not in _REFERENCES), None)
+    acceptable = [uid for uid in proposed if is_uid(uid) and _is_acceptable(uid)]
+    return min(acceptable, key=_rank, default=None)
+
+
+def _is_acceptable(uid: str) -> bool:
+    if uid.startswith(_PIXEL_ENCODINGS):
+        return uid not in _REFERENCES
+    return uid in _RANK or not uid.startswith(_STANDARD_ROOT)
+
+
+def _rank(uid: str) -> int:
+    return _RANK.get(uid, _LOSSY_RANK if uid.startswith(_PIXEL_ENCODINGS) else _PRIVATE_RANK)
