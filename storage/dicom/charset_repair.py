@@ -29,6 +29,7 @@ _ALTERNATIVES = {
     GB18030: (UTF8,),
 }
 _HIGH_RUN = re.compile(rb"[\x80-\xff]+")
+_LONG_IN_UTF8 = re.compile(rb"[\xe0-\xf4]")  # characters of three bytes and more are not valid by chance
 _ADJACENT_HIGH = re.compile(rb"[\x80-\xff]{2}")
 
 
@@ -76,16 +77,16 @@ def _judged(claimed: str, suspects: tuple[bytes, ...]) -> str | None:
 def _evidently(claimed: str, suspects: tuple[bytes, ...]) -> bool:
     """Whether the declaration is true at a glance, which spares most data sets the arithmetic."""
     if claimed == UTF8:
-        return all(_valid(raw, "utf-8") for raw in suspects)
+        return _all_valid(suspects, "utf-8") and any(map(_LONG_IN_UTF8.search, suspects))
     if claimed == GB18030:
-        in_utf8 = all(_valid(raw, "utf-8") for raw in suspects)
-        return not in_utf8 and all(_valid(raw, "gb18030") for raw in suspects)
+        return _all_valid(suspects, "gb18030") and not _all_valid([_uncut(raw) for raw in suspects], "utf-8")
     return claimed == LATIN1 and not any(map(_ADJACENT_HIGH.search, suspects))
 
 
-def _valid(raw: bytes, codec: str) -> bool:
+def _all_valid(suspects: Iterable[bytes], codec: str) -> bool:
     try:
-        raw.decode(codec)
+        for raw in suspects:
+            raw.decode(codec)
     except UnicodeDecodeError:
         return False
     return True
@@ -144,7 +145,7 @@ def _gb18030_cost(raw: bytes) -> int:
 
 def _gb18030_run_cost(raw: bytes, start: int, end: int) -> int:
     tokens = _GB_TOKEN.findall(raw, start, end)
-    cost = sum(_gb18030_token_cost(token, within=index > 0) for index, token in enumerate(tokens))
+    cost = sum(map(_gb18030_token_cost, tokens, [b"", *tokens], [*tokens[1:], b""]))
     if len(tokens[-1]) == 1:
         cost += _CUT_SHORT if end == len(raw) >= _CUT_LENGTH and len(tokens) > 1 else _INVALID
     if tokens[0] in _SURNAMES and (start == 0 or raw[start - 1] in b"=\\"):
@@ -154,14 +155,14 @@ def _gb18030_run_cost(raw: bytes, start: int, end: int) -> int:
     return cost + _between_letters_cost(raw[start - 1 : start], raw[end : end + 1], len(tokens))
 
 
-def _gb18030_token_cost(token: bytes, within: bool) -> int:
+def _gb18030_token_cost(token: bytes, before: bytes, after: bytes) -> int:
     if len(token) == 1:
         return 0 if token[0] > 0x80 else _INVALID
     if len(token) == 4:
         return 6
     lead, trail = token
     if trail < 0x80:  # as an accented letter before an ASCII letter is
-        return 6 if within else 10
+        return 6 if _in_gb2312(before) or _in_gb2312(after) else 10
     if trail < 0xA1 or lead < 0xA1:
         return 4
     if 0xB0 <= lead <= 0xD7:
@@ -171,14 +172,18 @@ def _gb18030_token_cost(token: bytes, within: bool) -> int:
     return 1 if lead <= 0xA3 else 12 if lead >= 0xAA else 3
 
 
+def _in_gb2312(token: bytes) -> bool:
+    return len(token) == 2 and token[0] >= 0xA1 and token[1] >= 0xA1
+
+
 def _between_letters_cost(before: bytes, after: bytes, characters: int) -> int:
     letters = [neighbour for neighbour in (before, after) if neighbour.isalpha()]
     if not letters:
         return 0
-    word = letters[0].islower()  # codes such as CT stand against hanzi, words do not
+    word = not b"".join(letters).isupper()  # codes such as CT stand against hanzi, words do not
     if characters == 1:
         return 6 if len(letters) == 2 else 4 if word else 3
-    return 3 if len(letters) == 2 else 2 if word else 0
+    return 2 * len(letters) if word else 0
 
 
 # --- UTF-8: hardly ever valid by chance
@@ -188,32 +193,38 @@ _UTF8_TOKEN = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\x
 _UTF8_CUT_SHORT = re.compile(rb"(?:[\xc2-\xf4]|[\xe0-\xf4][\x80-\xbf]|[\xf0-\xf4][\x80-\xbf]{2})\Z")
 # The script that a lead byte belongs to: text of one script has its letters side by side.
 _SCRIPT_LEADS = {
-    "Latin": b"\xc3\xc4\xc5",
+    "Latin": b"\xc3\xc4\xc5\xcc\xcd",
     "Greek": b"\xce\xcf",
     "Cyrillic": b"\xd0\xd1",
+    "Armenian": b"\xd4\xd5\xd6",
     "Hebrew": b"\xd7",
     "Arabic": b"\xd8\xd9\xda\xdb",
 }
+_VIETNAMESE = frozenset(letter.encode() for letter in "ƠơƯư")
 _SCRIPT = {lead: script for script, leads in _SCRIPT_LEADS.items() for lead in leads}
 
 
 def _utf8_cost(raw: bytes) -> int:
-    cut = _UTF8_CUT_SHORT.search(raw) if len(raw) >= _CUT_LENGTH else None
-    cost = _CUT_SHORT if cut else 0
-    raw = raw[: cut.start()] if cut else raw
-    for run in _UTF8_RUN.finditer(raw):
+    whole = _uncut(raw)
+    cost = _CUT_SHORT if whole != raw else 0
+    for run in _UTF8_RUN.finditer(whole):
         tokens = _UTF8_TOKEN.findall(run.group())
-        before, after = raw[run.start() - 1 : run.start()], raw[run.end() : run.end() + 1]
+        before, after = whole[run.start() - 1 : run.start()], whole[run.end() : run.end() + 1]
         cost += sum(map(_utf8_token_cost, tokens))
         cost += _script_cost(tokens, beside_letters=before.isalpha() or after.isalpha())
     return cost
+
+
+def _uncut(raw: bytes) -> bytes:
+    """`raw` without the part of a character at its end, if it is of a length at which values are cut."""
+    return _UTF8_CUT_SHORT.sub(b"", raw) if len(raw) >= _CUT_LENGTH else raw
 
 
 def _utf8_token_cost(token: bytes) -> int:
     if len(token) == 1:
         return _INVALID
     if len(token) == 2:
-        common = token[0] in _SCRIPT or (token[0] == 0xC2 and token[1] in _COMMON_SYMBOLS)
+        common = token[0] in _SCRIPT or token in _VIETNAMESE or (token[0] == 0xC2 and token[1] in _COMMON_SYMBOLS)
         return 0 if common else 4
     return 0 if 0xE4 <= token[0] <= 0xE9 else 1
 

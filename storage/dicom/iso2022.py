@@ -88,7 +88,7 @@ def _kanji_pair(pair: bytes, errors: str) -> str:
 def _shift_jis(pair: bytes) -> bytes:
     """A pair of G1 bytes in the arithmetic of Shift JIS, whose vendor tables have rows 13 and 89 to 92."""
     if len(pair) < 2:
-        return b"\xff"
+        return b"\x81"  # half a character there, too
     row, cell = pair[0] - 0xA1, pair[1] - 0xA1
     lead = (row >> 1) + (0x81 if row < 62 else 0xC1)
     trail = cell + 0x9F if row & 1 else cell + (0x40 if cell < 63 else 0x41)
