@@ -140,6 +140,9 @@ TIMEZONE = "00080201"
 
 def level_of(tag: str) -> Level:
     """The level that a top-level attribute belongs to; all of group 0010 is the patient's, hence the study's."""
+    known = BY_PATH.get((tag,))
+    if known is not None:
+        return known.level
     if tag.startswith("0010") or tag in _STUDY_TAGS:
         return Level.STUDY
     return Level.SERIES if tag in _SERIES_TAGS else Level.INSTANCE

@@ -1,0 +1,181 @@
+"""From a query to SQL, by SQLAlchemy Core, for any database: one statement for each combination of terms, kept."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+from sqlalchemy import (
+    BindParameter,
+    ColumnElement,
+    Dialect,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    func,
+    select,
+    tuple_,
+)
+
+from storage.dicom.level import Level
+from storage.dicom.query import Query
+from storage.index.schema import contents, instances, series, series_values, studies, study_values
+from storage.index.scopes import ORDER_IN_STUDY
+from storage.index.session import constant
+from storage.index.terms import OnColumn, OnMoment, OnValues, Term, Test, ValueTest, terms
+
+Names = Iterator[BindParameter[Any]]
+KEPT_STATEMENTS = 512
+_TABLES = {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}
+_ORDER: tuple[ColumnElement[Any], ...] = (
+    studies.c.study_date.desc(),
+    studies.c.study_time.desc(),
+    studies.c.study_uid,
+    *ORDER_IN_STUDY,
+)
+_ORDER_LENGTH = {Level.STUDY: 3, Level.SERIES: 5, Level.INSTANCE: 7}
+_STUDY_COLUMNS = (
+    studies.c.attributes,
+    studies.c.series_count,
+    studies.c.instance_count,
+    studies.c.modalities,
+    studies.c.sop_classes,
+)
+_COLUMNS: dict[Level, tuple[ColumnElement[Any], ...]] = {
+    Level.STUDY: _STUDY_COLUMNS,
+    Level.SERIES: (*_STUDY_COLUMNS, series.c.attributes, series.c.instance_count),
+    Level.INSTANCE: (*_STUDY_COLUMNS, series.c.attributes, series.c.instance_count, instances.c.attributes),
+}
+
+
+@dataclass(frozen=True)
+class Flavour:
+    """What is not the same in all databases: the dialect, and how a pattern is written and applied."""
+
+    dialect: Dialect
+    like: str
+    pattern: Callable[[str], str]
+
+
+class Shape(NamedTuple):
+    """Everything of a search but its values."""
+
+    level: Level
+    in_study: bool
+    in_series: bool
+    terms: tuple[Term, ...]
+    with_metadata: bool
+
+
+class Search(NamedTuple):
+    """The SQL of a search: `rows` takes limit and offset, `counting` takes bound, both take `values`."""
+
+    rows: str
+    counting: str
+    values: dict[str, object]
+
+
+def search(query: Query, flavour: Flavour, *, with_metadata: bool) -> Search:
+    """The statements for `query`. Raises Invalid (QUERY) for keys that cannot be matched."""
+    found, values = terms(query, flavour.pattern)
+    named: dict[str, object] = {f"p{number}": value for number, value in enumerate(values)}
+    if query.study_uid is not None:
+        named["study_uid"] = query.study_uid
+    if query.series_uid is not None:
+        named["series_uid"] = query.series_uid
+    shape = Shape(query.level, query.study_uid is not None, query.series_uid is not None, found, with_metadata)
+    return Search(*_statements(shape, flavour), named)
+
+
+@lru_cache(maxsize=KEPT_STATEMENTS)
+def _statements(shape: Shape, flavour: Flavour) -> tuple[str, str]:
+    columns = _COLUMNS[shape.level] + ((contents.c.metadata,) if shape.with_metadata else ())
+    rows = _filtered(select(*columns), shape, flavour).order_by(*_ORDER[: _ORDER_LENGTH[shape.level]])
+    rows = rows.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
+    bounded = _filtered(select(constant(1).label("one")), shape._replace(with_metadata=False), flavour)
+    bounded = bounded.limit(bindparam("bound", type_=Integer)).offset(constant(0))
+    count = select(func.count()).select_from(bounded.subquery())
+    return str(rows.compile(dialect=flavour.dialect)), str(count.compile(dialect=flavour.dialect))
+
+
+def _filtered(statement: "Select[Any]", shape: Shape, flavour: Flavour) -> "Select[Any]":
+    statement = statement.select_from(_joined(shape))
+    names: Names = (bindparam(f"p{number}") for number in range(1 << 20))
+    conditions = [_condition(term, names, flavour) for term in shape.terms]
+    if shape.in_study:
+        conditions.append(studies.c.study_uid == bindparam("study_uid"))
+    if shape.in_series:
+        conditions.append(series.c.series_uid == bindparam("series_uid"))
+    return statement.where(*conditions)
+
+
+def _joined(shape: Shape) -> Any:
+    joined: Any = studies
+    if shape.level >= Level.SERIES or shape.in_series:
+        joined = joined.join(series, series.c.study_id == studies.c.id)
+    if shape.level >= Level.INSTANCE:
+        joined = joined.join(instances, instances.c.series_id == series.c.id)
+    if shape.with_metadata:
+        joined = joined.join(contents, contents.c.instance_id == instances.c.id)
+    return joined
+
+
+def _condition(term: Term, names: Names, flavour: Flavour) -> ColumnElement[bool]:
+    match term:
+        case OnColumn(attribute, test, arity):
+            return _tested(_TABLES[attribute.level].c[attribute.column], test, arity, names, flavour)
+        case OnMoment(date, time):
+            table = _TABLES[date.level]
+            return _in_interval(table.c[date.column], table.c[time.column], names)
+        case OnValues():
+            return _has_values(term, names, flavour)
+
+
+def _tested(column: ColumnElement[Any], test: Test, arity: int, names: Names, flavour: Flavour) -> ColumnElement[bool]:
+    values = [next(names) for _ in range(arity)]
+    match test:
+        case Test.EQUAL:
+            return column == values[0]
+        case Test.AMONG:
+            return column.in_(values)
+        case Test.BETWEEN:
+            return column.between(values[0], values[1])
+        case Test.LIKE:
+            return column.bool_op(flavour.like)(values[0])
+        case Test.LIKE_FROM:
+            like = column.bool_op(flavour.like)(values[0])
+            return and_(column >= values[1], column < values[2], like)
+
+
+def _in_interval(date: ColumnElement[Any], time: ColumnElement[Any], names: Names) -> ColumnElement[bool]:
+    """Date and time as one; the date alone too, because an index can serve that."""
+    from_date, from_time, to_date, to_time = (next(names) for _ in range(4))
+    return and_(
+        date.between(from_date, to_date),
+        time != constant(""),
+        tuple_(date, time) >= tuple_(from_date, from_time),
+        tuple_(date, time) <= tuple_(to_date, to_time),
+    )
+
+
+def _has_values(term: OnValues, names: Names, flavour: Flavour) -> ColumnElement[bool]:
+    """Rows of values, one for each test, of the same entity and item."""
+    table, owner = (study_values, "study_id") if term.level is Level.STUDY else (series_values, "series_id")
+    rows = [table.alias() for _ in term.tests]
+    conditions: list[ColumnElement[bool]] = []
+    for row, test in zip(rows, term.tests, strict=True):
+        conditions += _row_conditions(row, test, names, flavour)
+        if row is not rows[0]:
+            conditions += [row.c[owner] == rows[0].c[owner], row.c.item == rows[0].c.item]
+    entity = _TABLES[term.level].c.id
+    if term.selective:
+        return entity.in_(select(rows[0].c[owner]).where(*conditions))
+    return select(rows[0].c.id).where(rows[0].c[owner] == entity, *conditions).exists()
+
+
+def _row_conditions(row: Any, test: ValueTest, names: Names, flavour: Flavour) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = [row.c.path == constant(test.path)]
+    if test.part is not None:
+        conditions.append(row.c.part == constant(test.part))
+    return [*conditions, _tested(row.c.value, test.test, test.arity, names, flavour)]

@@ -1,0 +1,150 @@
+"""Connections to an SQLite file: how they are opened, shared among threads, and what their errors mean."""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from sqlalchemy import create_engine
+from sqlalchemy.pool import NullPool
+
+from storage.errors import Exhausted, Unavailable
+from storage.index.session import Rendered, Session
+from storage.index.upgrade import upgrade
+
+BUSY_SECONDS = 30  # how long to wait for another process that writes
+WAL_PAGES = 4000  # of 4 KiB, before they are moved to the main file
+WAL_BYTES_KEPT = 64 << 20
+READER_CACHE_KIB = 2048
+WRITER_CACHE_KIB = 16384
+_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise what SQLite says as Exhausted (no space) or Unavailable."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        code = getattr(error, "sqlite_errorcode", None)
+        name = getattr(error, "sqlite_errorname", type(error).__name__)
+        if code in _FULL:
+            raise Exhausted("the index cannot grow: the disk is full; make space on it") from error
+        raise Unavailable(f"the index cannot be used now ({name}); see that its file and folder are sound") from error
+
+
+def open_connection(path: Path, *, cache_kib: int, read_only: bool) -> sqlite3.Connection:
+    """A connection that commits durably, waits for other writers, and begins transactions only when told to."""
+    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
+    connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    if read_only:
+        connection.execute("PRAGMA query_only = ON")
+    return connection
+
+
+def prepare_file(path: Path) -> None:
+    """Make the file, set its journal, and run the migrations; one process does it while others wait."""
+    with translated():
+        connection = open_connection(path, cache_kib=READER_CACHE_KIB, read_only=False)
+        try:
+            _set_journal(connection)
+            engine = create_engine("sqlite://", creator=lambda: connection, poolclass=NullPool)
+            with engine.connect() as shared:
+                connection.execute("BEGIN IMMEDIATE")
+                upgrade(shared)
+                connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+
+def _set_journal(connection: sqlite3.Connection) -> None:
+    """Write-ahead logging. Another process that sets it makes SQLite say busy at once instead of waiting."""
+    deadline = time.monotonic() + BUSY_SECONDS
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+
+
+class Readers:
+    """Reading sessions, a bounded number, lent to whatever thread asks."""
+
+    def __init__(self, path: Path, rendered: Rendered, *, most: int, wait_seconds: float = BUSY_SECONDS) -> None:
+        self._path = path
+        self._rendered = rendered
+        self._wait_seconds = wait_seconds
+        self._free = threading.BoundedSemaphore(most)
+        self._idle: list[sqlite3.Connection] = []
+        self._lock = threading.Lock()
+        self._closed = False
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """A session to read with; all that is read inside sees the same state. Raises Exhausted, Unavailable."""
+        if not self._free.acquire(timeout=self._wait_seconds):
+            raise Exhausted("too many searches at once; try again later")
+        try:
+            with translated():
+                connection = self._take()
+                try:
+                    connection.execute("BEGIN")
+                    yield Session(connection, self._rendered)
+                finally:
+                    self._give_back(connection)
+        finally:
+            self._free.release()
+
+    def _take(self) -> sqlite3.Connection:
+        with self._lock:
+            if self._closed:
+                raise Unavailable("the index is closed")
+            if self._idle:
+                return self._idle.pop()
+        return open_connection(self._path, cache_kib=READER_CACHE_KIB, read_only=True)
+
+    def _give_back(self, connection: sqlite3.Connection) -> None:
+        connection.rollback()
+        with self._lock:
+            if not self._closed:
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def close(self) -> None:
+        """Close what is idle now, and what is lent when it comes back."""
+        with self._lock:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+class WriteTransaction:
+    """The writer's transactions: they take the write lock at once, so that what they read stays true."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+
+    def begin(self) -> None:
+        """Raises Unavailable when another process writes for too long."""
+        with translated():
+            self._connection.execute("BEGIN IMMEDIATE")
+
+    def commit(self) -> None:
+        """On return it is durable. Raises Exhausted, Unavailable."""
+        with translated():
+            self._connection.execute("COMMIT")
+
+    def rollback(self) -> None:
+        """Undo; when SQLite has done so by itself, nothing."""
+        self._connection.rollback()

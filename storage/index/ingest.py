@@ -1,0 +1,173 @@
+"""Adds one instance to the catalogue, inside the writer's transaction."""
+
+import time
+from typing import NamedTuple
+
+import orjson
+from sqlalchemy import bindparam, insert, select, update
+
+from storage.index import Act, Added, InstanceRecord, Outcome, documents, levels
+from storage.index.schema import changes, contents, instances, versions
+from storage.index.session import Session
+
+_LOCATION = (
+    "digest",
+    "transfer_syntax",
+    "store",
+    "key",
+    "offset",
+    "length",
+    "header_length",
+    "revision",
+    "received_at",
+    "source",
+)
+_OWN = ("sop_class", "instance_number", *_LOCATION, "attributes")
+_CONTENTS = ("metadata", "frames", "bulk")
+
+_FIND_INSTANCE = select(instances.c.id, instances.c.digest, instances.c.revision, instances.c.sop_class).where(
+    instances.c.series_id == bindparam("series_id"), instances.c.sop_uid == bindparam("sop_uid")
+)
+_INSERT_INSTANCE = (
+    insert(instances)
+    .values({name: bindparam(name) for name in ("series_id", "sop_uid", *_OWN)})
+    .returning(instances.c.id)
+)
+_INSERT_CONTENTS = insert(contents).values({name: bindparam(name) for name in ("instance_id", *_CONTENTS)})
+_KEEP_VERSION = insert(versions).from_select(
+    ["instance_id", *_LOCATION, "kept_at"],
+    select(instances.c.id, *(instances.c[name] for name in _LOCATION), bindparam("kept_at")).where(
+        instances.c.id == bindparam("instance")
+    ),
+)
+_UPDATE_INSTANCE = (
+    update(instances).values({name: bindparam(name) for name in _OWN}).where(instances.c.id == bindparam("instance"))
+)
+_UPDATE_CONTENTS = (
+    update(contents)
+    .values({name: bindparam(name) for name in _CONTENTS})
+    .where(contents.c.instance_id == bindparam("instance"))
+)
+_INSERT_CHANGE = insert(changes).values(
+    {name: bindparam(name) for name in ("at", "act", "study_uid", "series_uid", "sop_uid", "revision")}
+)
+
+
+class Prepared(NamedTuple):
+    """A record with all that can be made of it before the transaction, in the caller's own thread."""
+
+    record: InstanceRecord
+    columns: dict[str, object]
+    contents: dict[str, object]
+
+
+def prepare(record: InstanceRecord) -> Prepared:
+    """Encode what the rows of an instance hold."""
+    instance, location = record.instance, record.location
+    columns: dict[str, object] = {
+        "sop_class": instance.identity.sop_class,
+        "instance_number": documents.number(instance.dataset, "00200013"),
+        "digest": instance.digest,
+        "transfer_syntax": instance.transfer_syntax,
+        "store": location.store,
+        "key": location.key,
+        "offset": location.offset,
+        "length": location.length,
+        "header_length": instance.header_length,
+        "received_at": record.received_at,
+        "source": record.source,
+        "attributes": orjson.dumps(documents.instance_attributes(instance.dataset)),
+    }
+    wide: dict[str, object] = {
+        "metadata": instance.metadata,
+        "frames": instance.frames.to_bytes(),
+        "bulk": documents.bulk_to_bytes(instance.bulk),
+    }
+    return Prepared(record, columns, wide)
+
+
+def add(session: Session, prepared: Prepared) -> Added:
+    """Make one instance findable; see `MetadataIndex.add`."""
+    instance = prepared.record.instance
+    identity = instance.identity
+    study, series = levels.find(session, identity)
+    if study is not None and series is not None:
+        found = session.run(_FIND_INSTANCE, series_id=series.id, sop_uid=identity.sop_uid).fetchone()
+        if found is not None:
+            return _add_again(session, prepared, study, series, found)
+    if study is None:
+        study = levels.make_study(session, identity, instance.dataset)
+    if series is None:
+        series = levels.make_series(session, study.id, identity, instance.dataset)
+    _insert(session, prepared, series.id)
+    levels.count(session, study.id, series.id, instances=1)
+    if identity.sop_class not in study.sop_classes.split("\\"):
+        levels.refresh_sop_classes(session, study.id)
+    _let_speak(session, prepared, study, series, again=False)
+    record_change(session, Act.STORED, identity.study_uid, identity.series_uid, identity.sop_uid, 1)
+    return Added(Outcome.NEW, 1)
+
+
+def _insert(session: Session, prepared: Prepared, series_id: int) -> None:
+    sop_uid = prepared.record.instance.identity.sop_uid
+    row = session.run(_INSERT_INSTANCE, series_id=series_id, sop_uid=sop_uid, revision=1, **prepared.columns)
+    session.run(_INSERT_CONTENTS, instance_id=row.fetchone()[0], **prepared.contents)
+
+
+def _add_again(
+    session: Session,
+    prepared: Prepared,
+    study: levels.StudyRow,
+    series: levels.SeriesRow,
+    found: tuple[int, bytes, int, str],
+) -> Added:
+    """The UID is there: nothing to do for the same bytes; others become the version that is served."""
+    instance_id, digest, revision, sop_class = found
+    instance = prepared.record.instance
+    if digest == instance.digest:
+        return Added(Outcome.SAME, revision)
+    identity = instance.identity
+    revision += 1
+    session.run(_KEEP_VERSION, instance=instance_id, kept_at=now())
+    session.run(_UPDATE_INSTANCE, instance=instance_id, revision=revision, **prepared.columns)
+    session.run(_UPDATE_CONTENTS, instance=instance_id, **prepared.contents)
+    if sop_class != identity.sop_class:
+        levels.refresh_sop_classes(session, study.id)
+    _let_speak(session, prepared, study, series, again=True)
+    record_change(session, Act.VERSION, identity.study_uid, identity.series_uid, identity.sop_uid, revision)
+    return Added(Outcome.VERSION, revision)
+
+
+def _let_speak(
+    session: Session, prepared: Prepared, study: levels.StudyRow, series: levels.SeriesRow, *, again: bool
+) -> None:
+    """Take the attributes of study and series from this instance, if it speaks for them.
+
+    An instance that is new speaks from now on when it comes before the speaker; one that is here `again` with other
+    bytes, when it is the speaker itself.
+    """
+    instance = prepared.record.instance
+    identity = instance.identity
+    if identity.sop_uid < series.speaker_sop_uid or (again and identity.sop_uid == series.speaker_sop_uid):
+        levels.rewrite_series(session, study.id, series.id, identity, instance.dataset)
+    name = (identity.sop_uid, identity.series_uid)
+    if name < study.speaker or (again and name == study.speaker):
+        levels.rewrite_study(session, study.id, identity, instance.dataset)
+
+
+def record_change(session: Session, act: Act, study_uid: str, series_uid: str, sop_uid: str, revision: int) -> None:
+    """Append to the change feed."""
+    session.run(
+        _INSERT_CHANGE,
+        at=now(),
+        act=act.value,
+        study_uid=study_uid,
+        series_uid=series_uid,
+        sop_uid=sop_uid,
+        revision=revision,
+    )
+
+
+def now() -> int:
+    """Microseconds since 1970-01-01 UTC."""
+    return time.time_ns() // 1000

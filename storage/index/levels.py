@@ -1,0 +1,210 @@
+"""The rows of studies and series: made with their first instance, kept true as instances come and go.
+
+The attributes of a study or series are those of its speaker, the instance with the smallest SOP Instance UID.
+"""
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import orjson
+from sqlalchemy import Table, bindparam, delete, insert, select, update
+
+from storage.dicom.identity import Identity
+from storage.dicom.instance import JsonDataset
+from storage.dicom.level import Level
+from storage.index import documents
+from storage.index.schema import instances, series, series_values, studies, study_values
+from storage.index.session import Session, constant
+
+MODALITY, MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY = "00080060", "00080061", "00080062"
+
+
+class StudyRow(NamedTuple):
+    """What adding an instance needs to know of its study."""
+
+    id: int
+    speaker: tuple[str, str]  # SOP Instance UID, Series Instance UID
+    sop_classes: str
+
+
+class SeriesRow(NamedTuple):
+    """What adding an instance needs to know of its series."""
+
+    id: int
+    speaker_sop_uid: str
+
+
+_FIND = (
+    select(
+        studies.c.id,
+        studies.c.speaker_sop_uid,
+        studies.c.speaker_series_uid,
+        studies.c.sop_classes,
+        series.c.id,
+        series.c.speaker_sop_uid,
+    )
+    .select_from(
+        studies.outerjoin(
+            series, (series.c.study_id == studies.c.id) & (series.c.series_uid == bindparam("series_uid"))
+        )
+    )
+    .where(studies.c.study_uid == bindparam("study_uid"))
+)
+_STUDY_COLUMNS = ("study_date", "study_time", "speaker_sop_uid", "speaker_series_uid", "attributes")
+_SERIES_COLUMNS = ("series_number", "step_date", "step_time", "speaker_sop_uid", "attributes")
+
+
+def _parameters(*names: str) -> "dict[str, object]":
+    return {name: bindparam(name) for name in names}
+
+
+_INSERT_STUDY = (
+    insert(studies)
+    .values(**_parameters("study_uid", *_STUDY_COLUMNS), series_count=constant(0), instance_count=constant(0))
+    .returning(studies.c.id)
+)
+_INSERT_SERIES = (
+    insert(series)
+    .values(**_parameters("study_id", "series_uid", *_SERIES_COLUMNS), instance_count=constant(0))
+    .returning(series.c.id)
+)
+_UPDATE_STUDY = update(studies).values(**_parameters(*_STUDY_COLUMNS)).where(studies.c.id == bindparam("study"))
+_UPDATE_SERIES = update(series).values(**_parameters(*_SERIES_COLUMNS)).where(series.c.id == bindparam("one_series"))
+_COUNT_STUDY = (
+    update(studies)
+    .values(
+        instance_count=studies.c.instance_count + bindparam("more_instances"),
+        series_count=studies.c.series_count + bindparam("more_series"),
+    )
+    .where(studies.c.id == bindparam("study"))
+)
+_COUNT_SERIES = (
+    update(series)
+    .values(instance_count=series.c.instance_count + bindparam("more_instances"))
+    .where(series.c.id == bindparam("one_series"))
+)
+_SET_MODALITIES = update(studies).values(modalities=bindparam("text")).where(studies.c.id == bindparam("study"))
+_SET_SOP_CLASSES = update(studies).values(sop_classes=bindparam("text")).where(studies.c.id == bindparam("study"))
+_MODALITIES = (
+    select(series_values.c.value)
+    .distinct()
+    .join_from(series, series_values, series_values.c.series_id == series.c.id)
+    .where(series.c.study_id == bindparam("study"), series_values.c.path == constant(MODALITY))
+    .order_by(series_values.c.value)
+)
+_SOP_CLASSES = (
+    select(instances.c.sop_class)
+    .distinct()
+    .join_from(series, instances, instances.c.series_id == series.c.id)
+    .where(series.c.study_id == bindparam("study"))
+    .order_by(instances.c.sop_class)
+)
+
+
+class _ValuesTable:
+    """The statements for the values of one level."""
+
+    def __init__(self, table: Table, owner: str) -> None:
+        self.insert = insert(table).values(_parameters("path", "item", "part", "value") | {owner: bindparam("owner")})
+        self.clear = delete(table).where(table.c[owner] == bindparam("owner"))
+        self.clear_path = self.clear.where(table.c.path == bindparam("path"))
+
+
+_STUDY_VALUES = _ValuesTable(study_values, "study_id")
+_SERIES_VALUES = _ValuesTable(series_values, "series_id")
+_COMPUTED = [constant(MODALITIES_IN_STUDY), constant(SOP_CLASSES_IN_STUDY)]
+_CLEAR_STUDY_VALUES = _STUDY_VALUES.clear.where(study_values.c.path.not_in(_COMPUTED))
+
+
+def find(session: Session, identity: Identity) -> tuple[StudyRow | None, SeriesRow | None]:
+    """The study and the series that an instance belongs to, as far as they are there."""
+    row = session.run(_FIND, study_uid=identity.study_uid, series_uid=identity.series_uid).fetchone()
+    if row is None:
+        return None, None
+    study = StudyRow(row[0], (row[1], row[2]), row[3])
+    return study, None if row[4] is None else SeriesRow(row[4], row[5])
+
+
+def make_study(session: Session, identity: Identity, dataset: JsonDataset) -> StudyRow:
+    """A study of which this is the first instance; nothing is counted yet."""
+    columns = _study_columns(identity, dataset)
+    study = int(session.run(_INSERT_STUDY, study_uid=identity.study_uid, **columns).fetchone()[0])
+    _insert_values(session, _STUDY_VALUES, study, documents.values(dataset, Level.STUDY))
+    return StudyRow(study, (identity.sop_uid, identity.series_uid), "")
+
+
+def make_series(session: Session, study: int, identity: Identity, dataset: JsonDataset) -> SeriesRow:
+    """A series of which this is the first instance; the study counts it, its instances are not counted yet."""
+    columns = _series_columns(identity, dataset)
+    made = session.run(_INSERT_SERIES, study_id=study, series_uid=identity.series_uid, **columns).fetchone()[0]
+    _insert_values(session, _SERIES_VALUES, made, documents.values(dataset, Level.SERIES))
+    count(session, study, made, instances=0, series=1)
+    refresh_modalities(session, study)
+    return SeriesRow(made, identity.sop_uid)
+
+
+def rewrite_study(session: Session, study: int, identity: Identity, dataset: JsonDataset) -> None:
+    """Let this instance speak for the study."""
+    session.run(_UPDATE_STUDY, study=study, **_study_columns(identity, dataset))
+    session.run(_CLEAR_STUDY_VALUES, owner=study)
+    _insert_values(session, _STUDY_VALUES, study, documents.values(dataset, Level.STUDY))
+
+
+def rewrite_series(session: Session, study: int, one_series: int, identity: Identity, dataset: JsonDataset) -> None:
+    """Let this instance speak for the series."""
+    session.run(_UPDATE_SERIES, one_series=one_series, **_series_columns(identity, dataset))
+    session.run(_SERIES_VALUES.clear, owner=one_series)
+    _insert_values(session, _SERIES_VALUES, one_series, documents.values(dataset, Level.SERIES))
+    refresh_modalities(session, study)
+
+
+def count(session: Session, study: int, one_series: int, *, instances: int, series: int = 0) -> None:
+    """Add to the numbers of instances and series."""
+    session.run(_COUNT_STUDY, study=study, more_instances=instances, more_series=series)
+    if instances:
+        session.run(_COUNT_SERIES, one_series=one_series, more_instances=instances)
+
+
+def refresh_modalities(session: Session, study: int) -> None:
+    """ModalitiesInStudy, anew from the series."""
+    found = [row[0] for row in session.run(_MODALITIES, study=study).fetchall()]
+    session.run(_SET_MODALITIES, study=study, text="\\".join(found))
+    _replace_values(session, study, MODALITIES_IN_STUDY, found)
+
+
+def refresh_sop_classes(session: Session, study: int) -> None:
+    """SOPClassesInStudy, anew from the instances."""
+    found = [row[0] for row in session.run(_SOP_CLASSES, study=study).fetchall()]
+    session.run(_SET_SOP_CLASSES, study=study, text="\\".join(found))
+    _replace_values(session, study, SOP_CLASSES_IN_STUDY, found)
+
+
+def _replace_values(session: Session, study: int, path: str, found: list[str]) -> None:
+    session.run(_STUDY_VALUES.clear_path, owner=study, path=path)
+    for item, value in enumerate(found):
+        session.run(_STUDY_VALUES.insert, owner=study, path=path, item=item, part=0, value=value)
+
+
+def _study_columns(identity: Identity, dataset: JsonDataset) -> dict[str, object]:
+    return {
+        "study_date": documents.first(dataset, "00080020", "DA"),
+        "study_time": documents.first(dataset, "00080030", "TM"),
+        "speaker_sop_uid": identity.sop_uid,
+        "speaker_series_uid": identity.series_uid,
+        "attributes": orjson.dumps(documents.study_attributes(dataset)),
+    }
+
+
+def _series_columns(identity: Identity, dataset: JsonDataset) -> dict[str, object]:
+    return {
+        "series_number": documents.number(dataset, "00200011"),
+        "step_date": documents.first(dataset, "00400244", "DA"),
+        "step_time": documents.first(dataset, "00400245", "TM"),
+        "speaker_sop_uid": identity.sop_uid,
+        "attributes": orjson.dumps(documents.series_attributes(dataset)),
+    }
+
+
+def _insert_values(session: Session, table: _ValuesTable, owner: int, values: Iterable[documents.Value]) -> None:
+    for path, item, part, value in values:
+        session.run(table.insert, owner=owner, path=path, item=item, part=part, value=value)

@@ -1,0 +1,125 @@
+"""From rows of a search to DICOM JSON: the attributes that a result carries (PS3.18 10.6.3.3), in ascending order."""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from storage.dicom.attributes import BY_PATH, TIMEZONE, Returned, defaults, level_of
+from storage.dicom.instance import JsonDataset
+from storage.dicom.level import Level
+from storage.dicom.query import Query
+from storage.index.documents import without_bulk
+
+Path = tuple[str, ...]
+AVAILABILITY = "00080056"
+_PARENT_UIDS = {Level.STUDY: [], Level.SERIES: ["0020000D"], Level.INSTANCE: ["0020000D", "0020000E"]}
+_SUMMARY = frozenset(attribute.path[0] for attribute in defaults(Level.INSTANCE)) | {TIMEZONE}
+
+
+class Selection(NamedTuple):
+    """What results are to carry. `empty` tells the VR of what is there also without a value."""
+
+    tags: tuple[str, ...]
+    below: dict[str, frozenset[Path]]  # of a sequence: the paths in its items, when not all of it is wanted
+    empty: dict[str, str]
+    all_of: frozenset[Level]
+    needs_metadata: bool
+
+
+def selection(query: Query) -> Selection:
+    """The default attributes of the level and, where no parent is named, of the levels above; keys; what is included.
+
+    Attributes of a level below that of the query are left out (PS3.18 10.6.3.3.1).
+    """
+    levels = _levels(query)
+    empty: dict[str, str] = {}
+    paths: set[Path] = {(AVAILABILITY,), (TIMEZONE,)} | {(tag,) for tag in _PARENT_UIDS[query.level]}
+    for attribute in (each for level in levels for each in defaults(level) if each.vr != "SQ"):
+        paths.add(attribute.path)
+        if attribute.returned is Returned.ALWAYS:
+            empty[attribute.path[0]] = attribute.vr
+    if Level.SERIES in levels:
+        paths |= {path for path in BY_PATH if len(path) > 1}
+    included = {tuple(name.split(".")) for name in query.include} | {key.path for key in query.keys}
+    included = {path for path in included if level_of(path[0]) <= query.level}
+    empty |= {path[0]: BY_PATH[path[:1]].vr for path in included if path[:1] in BY_PATH}
+    paths |= included
+    tags = tuple(sorted({path[0] for path in paths}))
+    below = {tag: frozenset(path[1:] for path in paths if path[0] == tag) for tag in tags}
+    below = {tag: inner for tag, inner in below.items() if () not in inner}
+    needs_metadata = query.level is Level.INSTANCE and (
+        query.include_all or any(level_of(tag) is Level.INSTANCE and tag not in _SUMMARY for tag in tags)
+    )
+    return Selection(tags, below, empty, frozenset(levels if query.include_all else ()), needs_metadata)
+
+
+def _levels(query: Query) -> list[Level]:
+    """The levels whose attributes a result has unasked: its own, and those above that the resource does not name."""
+    bound = Level.SERIES if query.series_uid is not None else Level.STUDY if query.study_uid is not None else 0
+    return [level for level in Level if bound < level <= query.level or level is query.level]
+
+
+def result(row: tuple[Any, ...], level: Level, wanted: Selection) -> JsonDataset:
+    """One row of `compile.search` as a data set."""
+    known = _known(row, level, wanted)
+    tags = wanted.tags
+    if wanted.all_of:
+        more = (
+            tag for tag, element in known.items() if level_of(tag) in wanted.all_of and "BulkDataURI" not in element
+        )
+        tags = tuple(sorted({*tags, *more}))
+    found: JsonDataset = {}
+    for tag in tags:
+        element = known.get(tag)
+        if element is not None and "BulkDataURI" not in element:
+            found[tag] = _element(element, None if wanted.all_of else wanted.below.get(tag))
+        elif element is None and tag in wanted.empty:
+            found[tag] = {"vr": wanted.empty[tag]}
+    return found
+
+
+def _known(row: tuple[Any, ...], level: Level, wanted: Selection) -> JsonDataset:
+    """Every attribute that is at hand, those of a level from that level's speaker."""
+    study, series_count, instance_count, modalities, sop_classes, *below = row
+    known: JsonDataset = orjson.loads(study)
+    if level >= Level.SERIES:
+        _go_down(known, orjson.loads(below[0]))
+        known["00201209"] = {"vr": "IS", "Value": [below[1]]}
+    if level >= Level.INSTANCE:
+        own: JsonDataset = orjson.loads(below[3] if wanted.needs_metadata else below[2])
+        _go_down(
+            known, {tag: element for tag, element in own.items() if level_of(tag) is Level.INSTANCE or tag == TIMEZONE}
+        )
+    known[AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
+    known["00080061"] = _listed("CS", modalities)
+    known["00080062"] = _listed("UI", sop_classes)
+    known["00201206"] = {"vr": "IS", "Value": [series_count]}
+    known["00201208"] = {"vr": "IS", "Value": [instance_count]}
+    return known
+
+
+def _go_down(known: JsonDataset, lower: JsonDataset) -> None:
+    """Add the attributes of the next level; the time zone is each level's own."""
+    known.pop(TIMEZONE, None)
+    known.update(lower)
+
+
+def _listed(vr: str, joined: str) -> dict[str, Any]:
+    return {"vr": vr, "Value": joined.split("\\")} if joined else {"vr": vr}
+
+
+def _element(element: dict[str, Any], below: frozenset[Path] | None) -> dict[str, Any]:
+    """The element, or a sequence with only the given paths in its items."""
+    if below is None:
+        return without_bulk(element)
+    items = [_only(item, below) for item in element.get("Value", ()) if isinstance(item, dict)]
+    return {"vr": element["vr"], "Value": items} if items else {"vr": element["vr"]}
+
+
+def _only(item: JsonDataset, paths: frozenset[Path]) -> JsonDataset:
+    kept: JsonDataset = {}
+    for tag in sorted({path[0] for path in paths}):
+        if tag in item and "BulkDataURI" not in item[tag]:
+            inner = frozenset(path[1:] for path in paths if path[0] == tag)
+            kept[tag] = _element(item[tag], None if () in inner else inner)
+    return kept

@@ -1,0 +1,148 @@
+"""Reads by scope: where instances lie, what they contain, their metadata. And the one order in which they come."""
+
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, bindparam, select
+
+from storage.dicom.frames import FrameTable
+from storage.dicom.identity import Identity, Scope
+from storage.errors import NotFound
+from storage.index import Act, Change, Contents, Location, Stored, documents
+from storage.index.schema import changes, contents, instances, series, studies
+from storage.index.session import Session, constant
+
+ORDER_IN_STUDY: tuple[ColumnElement[Any], ...] = (
+    series.c.series_number.asc().nulls_last(),
+    series.c.series_uid,
+    instances.c.instance_number.asc().nulls_last(),
+    instances.c.sop_uid,
+)
+_JOINED = studies.join(series, series.c.study_id == studies.c.id).join(instances, instances.c.series_id == series.c.id)
+IDENTITY = (studies.c.study_uid, series.c.series_uid, instances.c.sop_uid, instances.c.sop_class)
+
+
+def _in_study(statement: "Select[Any]") -> "Select[Any]":
+    return statement.where(studies.c.study_uid == bindparam("study_uid"))
+
+
+def _in_series(statement: "Select[Any]") -> "Select[Any]":
+    return _in_study(statement).where(series.c.series_uid == bindparam("series_uid"))
+
+
+def _one_instance(statement: "Select[Any]") -> "Select[Any]":
+    return _in_series(statement).where(instances.c.sop_uid == bindparam("sop_uid"))
+
+
+def by_scope(statement: "Select[Any]") -> "tuple[Select[Any], Select[Any], Select[Any]]":
+    """`statement`, which joins all three levels, for a study, a series and an instance; see `chosen`."""
+    return _in_study(statement), _in_series(statement), _one_instance(statement)
+
+
+def chosen(statements: "tuple[Select[Any], Select[Any], Select[Any]]", scope: Scope) -> "Select[Any]":
+    """The one of `by_scope` that fits."""
+    if scope.sop_uid is not None:
+        return statements[2]
+    return statements[0] if scope.series_uid is None else statements[1]
+
+
+def parameters(scope: Scope) -> dict[str, object]:
+    """The values that a statement of `chosen` takes."""
+    names = {"study_uid": scope.study_uid, "series_uid": scope.series_uid, "sop_uid": scope.sop_uid}
+    return {name: value for name, value in names.items() if value is not None}
+
+
+_STORED = by_scope(
+    select(
+        *IDENTITY,
+        instances.c.transfer_syntax,
+        instances.c.store,
+        instances.c.key,
+        instances.c.offset,
+        instances.c.length,
+        instances.c.header_length,
+        instances.c.digest,
+        instances.c.revision,
+    )
+    .select_from(_JOINED)
+    .order_by(*ORDER_IN_STUDY)
+)
+_IDS = by_scope(select(instances.c.id).select_from(_JOINED).order_by(*ORDER_IN_STUDY))
+_CONTENTS = _one_instance(
+    select(contents.c.frames, contents.c.bulk).select_from(
+        _JOINED.join(contents, contents.c.instance_id == instances.c.id)
+    )
+)
+_DIGEST = _one_instance(select(instances.c.digest).select_from(_JOINED))
+_METADATA = (
+    select(*IDENTITY, contents.c.metadata)
+    .select_from(_JOINED.join(contents, contents.c.instance_id == instances.c.id))
+    .where(instances.c.id == bindparam("instance"))
+)
+_CHANGES = (
+    select(
+        changes.c.seq,
+        changes.c.at,
+        changes.c.act,
+        changes.c.study_uid,
+        changes.c.series_uid,
+        changes.c.sop_uid,
+        changes.c.revision,
+    )
+    .where(changes.c.seq > bindparam("after"))
+    .order_by(changes.c.seq)
+    .limit(bindparam("limit"))
+    .offset(constant(0))
+)
+
+
+def locate(session: Session, scope: Scope) -> list[Stored]:
+    """See `MetadataIndex.locate`."""
+    rows = session.run(chosen(_STORED, scope), **parameters(scope)).fetchall()
+    if not rows:
+        raise nothing(scope)
+    return [
+        Stored(Identity(*row[:4]), row[4], Location(*row[5:9]), header_length=row[9], digest=row[10], revision=row[11])
+        for row in rows
+    ]
+
+
+def contents_of(session: Session, scope: Scope) -> Contents:
+    """See `MetadataIndex.contents`."""
+    row = session.run(_CONTENTS, **parameters(scope)).fetchone()
+    if row is None:
+        raise nothing(scope)
+    return Contents(FrameTable.from_bytes(row[0]), documents.bulk_from_bytes(row[1]))
+
+
+def digest_of(session: Session, identity: Identity) -> bytes | None:
+    """The digest of the served version of this instance; None when it is not there."""
+    row = session.run(
+        _DIGEST, **parameters(Scope(identity.study_uid, identity.series_uid, identity.sop_uid))
+    ).fetchone()
+    return None if row is None else bytes(row[0])
+
+
+def ids(session: Session, scope: Scope) -> list[int]:
+    """The instances in scope, in their order; NotFound when there are none."""
+    rows = session.run(chosen(_IDS, scope), **parameters(scope)).fetchall()
+    if not rows:
+        raise nothing(scope)
+    return [row[0] for row in rows]
+
+
+def metadata_of(session: Session, instance: int) -> tuple[Identity, bytes] | None:
+    """The metadata of one of `ids`; None when it has been removed since."""
+    row = session.run(_METADATA, instance=instance).fetchone()
+    return None if row is None else (Identity(*row[:4]), row[4])
+
+
+def changes_after(session: Session, after: int, limit: int) -> list[Change]:
+    """See `MetadataIndex.changes`."""
+    rows = session.run(_CHANGES, after=after, limit=limit).fetchall()
+    return [Change(row[0], row[1], Act(row[2]), *row[3:]) for row in rows]
+
+
+def nothing(scope: Scope) -> NotFound:
+    """That a scope names nothing here."""
+    level = "study" if scope.series_uid is None else "series" if scope.sop_uid is None else "instance"
+    return NotFound(f"there is no such {level} here")

@@ -1,0 +1,44 @@
+"""Brings the tables of an index to the form that this program knows, once, whoever opens it first."""
+
+from pathlib import Path
+
+from sqlalchemy import Connection, inspect, text
+
+from storage.errors import Unavailable
+from storage.index.schema import REVISION
+
+_FOLDER = Path(__file__).parent / "migrations"
+
+
+def upgrade(connection: Connection) -> None:
+    """Run the migrations that are missing, inside the transaction that `connection` has begun.
+
+    The caller makes sure that it is the only one (a lock that the transaction holds). Raises Unavailable for tables
+    that a newer version of the program made.
+    """
+    if current(connection) == REVISION:
+        return
+    # Only a new or an old index pays for the import.
+    from alembic import command
+    from alembic.config import Config
+    from alembic.script import ScriptDirectory
+
+    config = Config()
+    config.set_main_option("script_location", str(_FOLDER).replace("%", "%%"))
+    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
+    found = current(connection)
+    if found is not None and found not in known:
+        raise Unavailable(
+            f"the index was written by a newer version of the gateway (its form is {found}, this version knows "
+            f"{REVISION}): run that version, or build the index anew in another place"
+        )
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")
+
+
+def current(connection: Connection) -> str | None:
+    """The revision of the tables that are there; None for an empty database."""
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
