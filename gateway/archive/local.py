@@ -83,6 +83,7 @@ class LocalArchive:
             _refuse_difference(expected, instance.identity)
             held = self._held(instance)
             if held is not None:
+                self._heal(held, instance, incoming)
                 return _receipt(instance, Added(Outcome.SAME, held.revision))
             location = self._write(instance, incoming)
             return _receipt(instance, self._add(instance, location, f"{by.door}:{by.identity}"))
@@ -97,16 +98,28 @@ class LocalArchive:
             self._turns.release()
 
     def _held(self, instance: Instance) -> Stored | None:
-        """The served version when it has these bytes, and has them indeed: a lost object is stored anew."""
+        """The served version when it has these bytes."""
         if not self._index.holds(instance.identity, instance.digest):
             return None
         try:
             served = self._served(instance.identity)
-            found = self._spool.head(served.location.key)
         except NotFound:
             return None
-        complete = found.length >= served.location.offset + served.location.length
-        return served if complete and served.digest == instance.digest else None
+        return served if served.digest == instance.digest else None
+
+    def _heal(self, held: Stored, instance: Instance, incoming: Incoming) -> None:
+        """Put the object anew when it is lost or cut short; to say that we have it would be to lose it for good."""
+        location = held.location
+        try:
+            if self._spool.head(location.key).length >= location.offset + location.length:
+                return
+        except NotFound:
+            pass
+        _log.error("stored object is lost or cut short", key=location.key)
+        length = len(instance.preface) + len(incoming)
+        if location.offset or (location.length, held.header_length) != (length, instance.header_length):
+            raise Unavailable("the stored object of this instance is damaged, and these bytes cannot take its place")
+        self._put(location.key, instance, incoming, if_absent=False)
 
     def _served(self, identity: Identity) -> Stored:
         return self._index.locate(_scope(identity))[0]
@@ -120,12 +133,12 @@ class LocalArchive:
             again = keys.spool(instance.identity, instance.digest, secrets.token_hex(8))
             return self._put(again, instance, incoming)
 
-    def _put(self, key: str, instance: Instance, incoming: Incoming) -> Location:
+    def _put(self, key: str, instance: Instance, incoming: Incoming, *, if_absent: bool = True) -> Location:
         if instance.preface:
             with incoming.view() as data, memoryview(data) as view:
-                meta = self._spool.put(key, [instance.preface, view])
+                meta = self._spool.put(key, [instance.preface, view], if_absent=if_absent)
         else:
-            meta = self._spool.put(key, incoming.source)
+            meta = self._spool.put(key, incoming.source, if_absent=if_absent)
         return Location(SPOOL, key, 0, meta.length)
 
     def _add(self, instance: Instance, location: Location, source: str) -> Added:

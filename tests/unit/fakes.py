@@ -1,0 +1,115 @@
+"""Stand-ins for the parts below the archive: an index in memory, and an object store that can be made to fail."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from storage.dicom.identity import Identity, Scope
+from storage.dicom.query import Query
+from storage.errors import NotFound
+from storage.index import Added, Change, Contents, InstanceRecord, Outcome, Page, Removed, Stored
+from storage.objects import Body, ObjectMeta, ObjectStore, Source
+
+Name = tuple[str, str, str]
+
+
+class MemoryIndex:
+    """A MetadataIndex of dictionaries; it searches nothing."""
+
+    def __init__(self) -> None:
+        self.records: dict[Name, list[InstanceRecord]] = {}
+        self._lock = threading.Lock()
+
+    def add(self, record: InstanceRecord) -> Added:
+        with self._lock:
+            versions = self.records.setdefault(name_of(record.instance.identity), [])
+            if versions and versions[-1].instance.digest == record.instance.digest:
+                return Added(Outcome.SAME, len(versions))
+            versions.append(record)
+            return Added(Outcome.NEW if len(versions) == 1 else Outcome.VERSION, len(versions))
+
+    def holds(self, identity: Identity, digest: bytes) -> bool:
+        versions = self.records.get(name_of(identity))
+        return bool(versions) and versions[-1].instance.digest == digest
+
+    def search(self, query: Query) -> Page:
+        return Page([record[-1].instance.dataset for record in self.records.values()][: query.limit], 0)
+
+    def locate(self, scope: Scope) -> Sequence[Stored]:
+        return [
+            Stored(
+                versions[-1].instance.identity,
+                versions[-1].instance.transfer_syntax,
+                versions[-1].location,
+                versions[-1].instance.header_length,
+                versions[-1].instance.digest,
+                len(versions),
+            )
+            for versions in self._in(scope)
+        ]
+
+    def contents(self, scope: Scope) -> Contents:
+        instance = self._in(scope)[0][-1].instance
+        return Contents(instance.frames, dict(instance.bulk))
+
+    def metadata(self, scope: Scope) -> Iterator[tuple[Identity, bytes]]:
+        found = self._in(scope)
+        return ((versions[-1].instance.identity, versions[-1].instance.metadata) for versions in found)
+
+    def remove(self, scope: Scope) -> Removed:
+        found = self._in(scope)
+        for versions in found:
+            del self.records[name_of(versions[0].instance.identity)]
+        return Removed(len(found), tuple(record.location for versions in found for record in versions))
+
+    def changes(self, after: int, limit: int) -> Sequence[Change]:
+        return []
+
+    def check(self) -> None: ...
+
+    def close(self) -> None: ...
+
+    def _in(self, scope: Scope) -> list[list[InstanceRecord]]:
+        wanted = tuple(uid for uid in (scope.study_uid, scope.series_uid, scope.sop_uid) if uid is not None)
+        found = [versions for name, versions in sorted(self.records.items()) if name[: len(wanted)] == wanted]
+        if not found:
+            raise NotFound("there is no such study, series or instance")
+        return found
+
+
+def name_of(identity: Identity) -> Name:
+    return identity.study_uid, identity.series_uid, identity.sop_uid
+
+
+@dataclass
+class WatchedStore:
+    """An ObjectStore that notes what is read, and calls `before` with the name of each method first."""
+
+    inner: ObjectStore
+    before: Callable[[str, str], None] = lambda method, key: None
+    spans: list[tuple[int, int] | None] = field(default_factory=list)
+
+    def put(self, key: str, source: Source, *, if_absent: bool = True) -> ObjectMeta:
+        self.before("put", key)
+        return self.inner.put(key, source, if_absent=if_absent)
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
+        self.before("get", key)
+        self.spans.append(span)
+        return self.inner.get(key, span)
+
+    def head(self, key: str) -> ObjectMeta:
+        self.before("head", key)
+        return self.inner.head(key)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        keys = list(keys)
+        self.before("delete", keys[0] if keys else "")
+        self.inner.delete(keys)
+
+    def scan(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectMeta]:
+        return self.inner.scan(prefix, after=after)
+
+    def check(self) -> None:
+        self.before("check", "")
+        self.inner.check()

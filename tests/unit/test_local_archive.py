@@ -1,0 +1,341 @@
+"""Storing and deleting: what is acknowledged is whole and found, what fails leaves nothing, whatever comes between."""
+
+import itertools
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.archive import AS_STORED, Expected, Receipt, local
+from gateway.archive.local import LocalArchive
+from gateway.config import Ingest
+from gateway.security.caller import Caller, Right
+from storage.dicom.identity import Scope
+from storage.dicom.query import Level, Query
+from storage.errors import Exhausted, Fault, Invalid, NotFound, StorageError, Unavailable
+from storage.index import Added, InstanceRecord, Outcome
+from storage.objects.disk import DiskStore
+from storage.objects.memory import MemoryStore
+from tests import samples
+from tests.unit.fakes import MemoryIndex, WatchedStore
+
+BY = Caller("CT1", "127.0.0.1", "dimse", frozenset(Right))
+INGEST = Ingest(memory_bytes_per_instance=4096, max_instance_bytes=16 << 20)
+ONE = Scope(f"{samples.ROOT}.1", f"{samples.ROOT}.1.1", f"{samples.ROOT}.1.1.1")
+
+
+class House:
+    """An archive, and what is behind it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.disk = DiskStore(folder / "objects")
+        self.spool = WatchedStore(self.disk)
+        self.index = MemoryIndex()
+        ticks = itertools.count(1_700_000_000_000_000)
+        self.archive = LocalArchive(
+            self.spool, self.index, staging=self.disk.staging, ingest=INGEST, clock=lambda: next(ticks)
+        )
+
+    def store(self, data: bytes, expected: Expected | None = None) -> Receipt:
+        with self.archive.incoming() as incoming:
+            incoming.write(data)
+            return self.archive.store(incoming, expected or Expected(), by=BY)
+
+    def retrieved(self, scope: Scope = ONE) -> list[bytes]:
+        return [b"".join(part.chunks()) for part in self.archive.retrieve(scope, accept=[AS_STORED], by=BY)]
+
+    @property
+    def keys(self) -> list[str]:
+        return [found.key for found in self.spool.scan()]
+
+    @property
+    def left_in_staging(self) -> list[Path]:
+        return list(self.disk.staging.iterdir())
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    found = House(tmp_path)
+    yield found
+    assert found.left_in_staging == []
+
+
+def test_a_stored_instance_comes_back_byte_for_byte(house: House) -> None:
+    data = samples.part10(samples.ct())
+    receipt = house.store(data)
+    assert (receipt.outcome, receipt.revision, receipt.warnings) == (Outcome.NEW, 1, ())
+    assert house.retrieved() == [data]
+    record = house.index.records[ONE.study_uid, ONE.series_uid or "", ONE.sop_uid or ""][0]
+    assert (record.source, record.received_at) == ("dimse:CT1", 1_700_000_000_000_000)
+    assert record.location.key.startswith(f"spool/{ONE.study_uid}/{ONE.series_uid}/{ONE.sop_uid}.")
+
+
+def test_a_large_instance_is_linked_from_staging(house: House) -> None:
+    data = samples.part10(samples.ct(size=100))
+    assert len(data) > INGEST.memory_bytes_per_instance
+    house.store(data)
+    assert house.retrieved() == [data]
+
+
+@pytest.mark.parametrize("size", [16, 100])
+def test_a_bare_data_set_is_stored_as_a_whole_file(house: House, size: int) -> None:
+    whole = samples.part10(samples.ct(size=size))
+    house.store(samples.dataset_bytes(whole))
+    [back] = house.retrieved()
+    assert back[128:132] == b"DICM"
+    assert samples.dataset_bytes(back) == samples.dataset_bytes(whole)
+
+
+def test_the_same_bytes_again_write_nothing(house: House) -> None:
+    data = samples.part10(samples.ct())
+    house.store(data)
+    before = house.keys
+    receipt = house.store(data)
+    assert (receipt.outcome, receipt.revision) == (Outcome.SAME, 1)
+    assert house.keys == before
+
+
+def test_other_bytes_are_a_newer_version_and_the_older_one_stays(house: House) -> None:
+    house.store(samples.part10(samples.ct()))
+    newer = samples.part10(samples.ct(StudyDescription="other"))
+    receipt = house.store(newer)
+    assert (receipt.outcome, receipt.revision) == (Outcome.VERSION, 2)
+    assert any("version 2" in warning for warning in receipt.warnings)
+    assert house.retrieved() == [newer]
+    assert len(house.keys) == 2
+
+
+def test_a_repaired_character_set_is_told(house: House) -> None:
+    ds = samples.ct()
+    data = samples.part10(ds).replace(b"CS\x08\x00GB18030 ", b"CS\x0a\x00ISO_IR 100")
+    receipt = house.store(data)
+    assert any("character set" in warning for warning in receipt.warnings)
+
+
+@pytest.mark.parametrize(
+    "expected",
+    [Expected(study_uid="1.2.3"), Expected(sop_class="1.2.3"), Expected(sop_uid="1.2.3")],
+    ids=["study", "class", "instance"],
+)
+def test_what_was_not_announced_is_a_mismatch(house: House, expected: Expected) -> None:
+    with pytest.raises(Invalid) as caught:
+        house.store(samples.part10(samples.ct()), expected)
+    assert caught.value.fault is Fault.MISMATCH
+    assert house.keys == []
+
+
+def test_what_was_announced_with_padding_is_the_same(house: House) -> None:
+    announced = Expected(ONE.study_uid + "\0", samples.CT, (ONE.sop_uid or "") + " ")
+    assert house.store(samples.part10(samples.ct()), announced).outcome is Outcome.NEW
+
+
+@pytest.mark.parametrize("data", [b"", b"x", b"garbage" * 2000, b"\0" * 128 + b"DICM"])
+def test_what_is_no_instance_is_invalid_and_leaves_nothing(house: House, data: bytes) -> None:
+    with pytest.raises(Invalid):
+        house.store(data)
+    assert house.keys == []
+
+
+def test_an_object_left_by_a_crash_is_not_relied_upon(house: House) -> None:
+    """It may have another header, so that the data set begins elsewhere, or be about to be deleted."""
+    data = samples.part10(samples.ct())
+    house.store(data)
+    [key] = house.keys
+    house.index.records.clear()
+    house.disk.put(key, [b"another header", data], if_absent=False)
+    assert house.store(data).outcome is Outcome.NEW
+    assert house.retrieved() == [data]
+
+
+@pytest.mark.parametrize("damage", ["lost", "cut short"])
+def test_a_damaged_object_is_healed_when_it_is_sent_again(house: House, damage: str) -> None:
+    data = samples.part10(samples.ct())
+    house.store(data)
+    [key] = house.keys
+    house.disk.delete([key])
+    if damage == "cut short":
+        house.disk.put(key, [data[:-100]])
+    assert house.store(data).outcome is Outcome.SAME
+    assert house.retrieved() == [data]
+
+
+def test_damage_that_cannot_be_healed_is_not_answered_with_success(house: House) -> None:
+    data = samples.part10(samples.ct())
+    house.store(data)
+    house.disk.delete(house.keys)
+    with pytest.raises(Unavailable):
+        house.store(samples.dataset_bytes(data))  # the same digest, but a header of our own
+
+
+def fail(error: Exception) -> Any:
+    def raising(*args: Any) -> Any:
+        raise error
+
+    return raising
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), Exhausted("full")])
+def test_an_index_that_fails_leaves_nothing_and_nothing_is_acknowledged(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: StorageError
+) -> None:
+    monkeypatch.setattr(house.index, "add", fail(error))
+    with pytest.raises(type(error)):
+        house.store(samples.part10(samples.ct()))
+    assert house.keys == []
+    monkeypatch.undo()
+    assert house.store(samples.part10(samples.ct())).outcome is Outcome.NEW
+
+
+def test_an_index_that_commits_and_then_fails_keeps_its_object(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = house.index.add
+
+    def commit_and_fail(record: InstanceRecord) -> Added:
+        add(record)
+        raise Unavailable("the answer was lost")
+
+    monkeypatch.setattr(house.index, "add", commit_and_fail)
+    data = samples.part10(samples.ct())
+    with pytest.raises(Unavailable):
+        house.store(data)
+    assert house.retrieved() == [data]
+
+
+def test_an_index_that_cannot_say_whether_it_committed_keeps_the_object(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(house.index, "add", fail(Unavailable("down")))
+    monkeypatch.setattr(house.index, "locate", fail(Unavailable("down")))
+    with pytest.raises(Unavailable):
+        house.store(samples.part10(samples.ct()))
+    assert len(house.keys) == 1
+
+
+def test_a_store_that_fails_is_not_found(house: House) -> None:
+    def no_room(method: str, key: str) -> None:
+        if method == "put":
+            raise Exhausted("full")
+
+    house.spool.before = no_room
+    with pytest.raises(Exhausted):
+        house.store(samples.part10(samples.ct()))
+    with pytest.raises(NotFound):
+        house.retrieved()
+
+
+def test_the_second_of_two_that_store_the_same_at_once_takes_its_object_back(house: House) -> None:
+    data = samples.part10(samples.ct())
+    outcomes: list[Outcome] = []
+
+    def other_first(method: str, key: str) -> None:
+        if method == "put" and not outcomes:
+            outcomes.append(Outcome.NEW)
+            assert house.store(data).outcome is Outcome.NEW
+
+    house.spool.before = other_first
+    assert house.store(data).outcome is Outcome.SAME
+    assert house.retrieved() == [data]
+    assert len(house.keys) == 1
+
+
+def test_many_that_store_the_same_at_once_leave_one(house: House) -> None:
+    data = samples.part10(samples.ct())
+    outcomes: list[Outcome] = []
+    threads = [threading.Thread(target=lambda: outcomes.append(house.store(data).outcome)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == [Outcome.NEW] + [Outcome.SAME] * 7
+    assert house.retrieved() == [data]
+    assert len(house.keys) == 1
+
+
+def test_what_is_stored_while_it_is_being_deleted_is_not_lost(house: House) -> None:
+    data = samples.part10(samples.ct())
+    house.store(data)
+    again: list[Receipt] = []
+
+    def store_before_objects_go(method: str, key: str) -> None:
+        if method == "delete" and not again:
+            house.spool.before = lambda method, key: None
+            again.append(house.store(data))
+
+    house.spool.before = store_before_objects_go
+    house.archive.delete(ONE, by=BY)
+    assert again[0].outcome is Outcome.NEW
+    assert house.retrieved() == [data]
+
+
+def test_deleting_takes_all_versions_and_their_objects(house: House) -> None:
+    house.store(samples.part10(samples.ct()))
+    house.store(samples.part10(samples.ct(StudyDescription="other")))
+    house.store(samples.part10(samples.ct(number=2)))
+    removed = house.archive.delete(ONE, by=BY)
+    assert (removed.instances, len(removed.locations), len(house.keys)) == (1, 2, 1)
+    with pytest.raises(NotFound):
+        house.archive.delete(ONE, by=BY)
+    assert len(house.retrieved(Scope(ONE.study_uid))) == 1
+
+
+def test_too_many_at_once_are_refused_after_a_short_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_TURN_SECONDS", 0.01)
+    busy, go = threading.Semaphore(0), threading.Event()
+
+    def wait(method: str, key: str) -> None:
+        busy.release()
+        go.wait(20)
+
+    house.spool.before = wait
+    threads = [
+        threading.Thread(target=house.store, args=(samples.part10(samples.ct(number=number)),))
+        for number in range(INGEST.max_concurrent_stores)
+    ]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in threads:
+            assert busy.acquire(timeout=20)
+        with pytest.raises(Exhausted):
+            house.store(samples.part10(samples.ct(number=999)))
+    finally:
+        go.set()
+        for thread in threads:
+            thread.join()
+    house.spool.before = lambda method, key: None
+    assert house.store(samples.part10(samples.ct(number=999))).outcome is Outcome.NEW
+
+
+def test_search_and_metadata_pass_on_what_the_index_has(house: House) -> None:
+    house.store(samples.part10(samples.ct()))
+    found = house.archive.search(Query(Level.STUDY), by=BY)
+    assert (len(found.rows), found.remaining, found.unanswered) == (1, 0, ())
+    [(identity, document)] = house.archive.metadata(ONE, by=BY)
+    assert identity.sop_uid == ONE.sop_uid
+    assert b'"BulkDataURI":"bulkdata/7FE00010"' in document
+    with pytest.raises(NotFound):
+        house.archive.metadata(Scope("1.2.3"), by=BY)
+
+
+def test_the_check_names_what_is_wrong(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.archive.check()
+    monkeypatch.setattr(house.index, "check", fail(Unavailable("the index is read-only")))
+    with pytest.raises(Unavailable, match="the index is read-only"):
+        house.archive.check()
+    with suppress(NotFound):
+        house.spool.before = fail(Unavailable("the disk is gone"))
+        with pytest.raises(Unavailable, match="the disk is gone"):
+            house.archive.check()
+
+
+def test_it_works_over_any_object_store(tmp_path: Path) -> None:
+    archive = LocalArchive(MemoryStore(), MemoryIndex(), staging=tmp_path, ingest=INGEST)
+    data = samples.part10(samples.ct(size=100))
+    with archive.incoming() as incoming:
+        incoming.write(data)
+        archive.store(incoming, Expected(), by=BY)
+    [part] = archive.retrieve(ONE, accept=[AS_STORED], by=BY)
+    assert b"".join(part.chunks()) == data
+    assert list(tmp_path.iterdir()) == []
