@@ -19,11 +19,8 @@ from gateway.dimse.associate import (
 )
 from gateway.dimse.pdu import MIN_PDU_BYTES, ProtocolError
 from gateway.dimse.syntaxes import IMPLICIT_LITTLE_ENDIAN, Service, choose_transfer_syntax, service_of
+from storage.dicom.filemeta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from storage.dicom.identity import is_uid
-
-# A UID of our own (PS3.5 B.2) and a name for people (PS3.7 D.3.3.2).
-IMPLEMENTATION_CLASS_UID = "2.25.318743960551426023119847508021569341"
-IMPLEMENTATION_VERSION_NAME = "IMAGING_GATEWAY"
 
 # Storage SCP of level 2 (keeps every attribute), digital signatures kept bit for bit (level 3), no coercion: PS3.4
 # Table B.3-2.

@@ -7,9 +7,10 @@ from gateway.dimse import associate, pdu
 from gateway.dimse.associate import ACCEPTANCE, Answer, ProposedContext, Request, UserInformation
 from gateway.dimse.association import Association
 from gateway.dimse.connection import Connection
-from gateway.dimse.negotiation import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME, Context
+from gateway.dimse.negotiation import Context
 from gateway.dimse.pdu import AbortReason, ProtocolError, UpperLayerError
 from gateway.dimse.syntaxes import Service
+from storage.dicom.filemeta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 
 MAX_CONTEXTS = 128
 MAX_PDU_BYTES = 16384  # responses only come this way

@@ -7,8 +7,8 @@ import pytest
 from gateway.config import AECaller, Security
 from gateway.dimse import associate, command, pdu
 from gateway.dimse.associate import CommonExtension, ProposedContext, Request, Roles
-from gateway.dimse.negotiation import IMPLEMENTATION_CLASS_UID
 from gateway.dimse.server import DimseServer
+from storage.dicom.filemeta import IMPLEMENTATION_CLASS_UID
 from storage.dicom.identity import is_uid
 from tests.dimse.conftest import Serve
 from tests.dimse.peers import CT, EXPLICIT, IMPLICIT, VERIFICATION, RawPeer, RememberingArchive, data_pdu, pdv, user

@@ -1,0 +1,172 @@
+"""Listening, limits and stopping: what happens beyond one association."""
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+import pytest
+
+from gateway.dimse import associate, command, pdu
+from gateway.dimse import server as server_module
+from gateway.dimse.associate import ProposedContext, Request
+from gateway.dimse.server import DimseServer
+from tests.dimse.conftest import Serve
+from tests.dimse.peers import IMPLICIT, VERIFICATION, RawPeer, RememberingArchive, data_pdu, pdv, user
+
+REQUEST = associate.encode_request(Request("GATEWAY", "RAW", (ProposedContext(1, VERIFICATION, (IMPLICIT,)),), user()))
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def serving_threads() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("dimse-")]
+
+
+def eventually(condition: object, *, seconds: float = 5) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)
+
+
+def test_a_port_in_use_is_a_clear_error(serve: Serve) -> None:
+    host, port = serve().address
+    with pytest.raises(OSError, match=f"DIMSE cannot listen on {host}:{port}"):
+        serve(listen=f"{host}:{port}")
+
+
+def test_processes_can_share_a_port(serve: Serve) -> None:
+    host, port = serve(reuse_port=True).address
+    assert serve(listen=f"{host}:{port}", reuse_port=True).address == (host, port)
+
+
+@pytest.mark.parametrize(
+    ("listen", "family", "peers"),
+    [
+        ("[::1]:0", socket.AF_INET6, ["::1"]),
+        ("[::]:0", socket.AF_INET6, ["::1", "127.0.0.1"]),
+        ("0.0.0.0:0", socket.AF_INET, ["127.0.0.1"]),
+        ("localhost:0", socket.AF_INET, ["127.0.0.1"]),
+    ],
+)
+def test_it_listens_on_ipv4_and_ipv6(
+    serve: Serve, archive: RememberingArchive, listen: str, family: socket.AddressFamily, peers: list[str]
+) -> None:
+    with socket.socket(family) as probe:
+        try:
+            probe.bind((peers[0], 0))
+        except OSError:
+            pytest.skip(f"this machine has no {family.name}")
+    _, port = serve(listen=listen).address
+    for address in peers:
+        with RawPeer((address, port)) as peer:
+            peer.associate()
+            assert peer.store(b"1234").number(command.STATUS) == 0
+    assert [kept.by.address.removeprefix("::ffff:") for kept in archive.kept] == peers
+
+
+def test_associations_over_the_limits_are_rejected_for_now(serve: Serve, stack: ExitStack) -> None:
+    address = serve(max_associations=3, max_associations_per_caller=2).address
+    kept = [stack.enter_context(RawPeer(address)) for _ in range(3)]
+    for peer, calling in zip(kept, ("CT1", "CT1", "CT2"), strict=True):
+        peer.associate(calling=calling)
+    for calling in ("CT1", "CT3"):  # the limit of a caller, the limit of all
+        peer = stack.enter_context(RawPeer(address))
+        peer.send(REQUEST.replace(b"RAW".ljust(16), calling.encode().ljust(16)))
+        assert peer.read() == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 2)))
+    kept[0].release()
+    eventually(lambda: len(serving_threads()) == 3)
+    stack.enter_context(RawPeer(address)).associate(calling="CT3")
+
+
+def test_connections_that_say_nothing_cannot_exhaust_the_threads(
+    serve: Serve, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_WAITING", 2)
+    address = serve(max_associations=2).address
+    silent = [stack.enter_context(RawPeer(address)) for _ in range(4)]
+    eventually(lambda: len(serving_threads()) == 1 + 4)
+    late = stack.enter_context(RawPeer(address))
+    late.send(REQUEST)
+    assert late.read() == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 1)))
+    assert late.read() == (0, b"")
+    silent[0].sock.close()
+    eventually(lambda: len(serving_threads()) == 1 + 3)
+    stack.enter_context(RawPeer(address)).associate()
+
+
+def test_many_associations_at_once(serve: Serve, archive: RememberingArchive) -> None:
+    address = serve(max_associations=16, max_associations_per_caller=16).address
+
+    def send(number: int) -> None:
+        with RawPeer(address) as peer:
+            peer.associate()
+            for n in range(20):
+                assert peer.store(bytes((number, n)) * 5000, sop_uid=f"1.{number}.{n}").number(command.STATUS) == 0
+            peer.release()
+
+    threads = [threading.Thread(target=send, args=(number,)) for number in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    expected = {f"1.{number}.{n}": bytes((number, n)) * 5000 for number in range(16) for n in range(20)}
+    assert {kept.expected.sop_uid: kept.data[-10_000:] for kept in archive.kept} == expected
+
+
+def test_stop_answers_what_is_being_stored_and_aborts_what_idles(
+    server: DimseServer, archive: RememberingArchive, stack: ExitStack
+) -> None:
+    idle, silent, busy = (stack.enter_context(RawPeer(server.address)) for _ in range(3))
+    idle.associate()
+    busy.associate()
+    archive.hold.clear()
+    busy.send(data_pdu(pdv(3, 3, busy.store_command())), data_pdu(pdv(3, 2, b"1234")))
+    assert archive.entered.wait(5)
+    stopping = threading.Thread(target=server.stop, args=(8,))
+    stopping.start()
+    assert idle.read()[0] == pdu.ABORT
+    assert silent.read() == (0, b"")
+    with pytest.raises(OSError):
+        RawPeer(server.address)
+    archive.hold.set()
+    assert busy.response().number(command.STATUS) == 0
+    assert busy.read()[0] == pdu.ABORT
+    stopping.join(5)
+    assert not stopping.is_alive()
+    assert len(archive.kept) == 1
+    assert serving_threads() == []
+
+
+def test_stop_keeps_to_its_time_when_a_sender_stalls(
+    server: DimseServer, archive: RememberingArchive, stack: ExitStack
+) -> None:
+    peer = stack.enter_context(RawPeer(server.address))
+    peer.associate()
+    peer.send(data_pdu(pdv(3, 3, peer.store_command())), data_pdu(pdv(3, 0, b"1234")))
+    time.sleep(0.1)
+    began = time.monotonic()
+    server.stop(1)
+    assert time.monotonic() - began < 1.5
+    assert archive.kept == []
+    assert serving_threads() == []
+
+
+def test_stop_twice_and_before_start(serve: Serve, server: DimseServer) -> None:
+    server.stop(1)
+    server.stop(1)
+
+
+def test_a_flood_of_connections_leaves_nothing_behind(server: DimseServer) -> None:
+    for _ in range(200):
+        socket.create_connection(server.address).close()
+    eventually(lambda: len(serving_threads()) == 1)
+    with RawPeer(server.address) as peer:
+        peer.associate()
+        assert peer.echo() == 0
