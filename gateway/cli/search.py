@@ -58,7 +58,7 @@ COLUMNS = {
 
 def search(
     keys: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEYWORD=VALUE]...", help="Matching keys, such as PatientName=王*")
+        list[str] | None, typer.Argument(metavar="KEYWORD=VALUE", help="Matching keys, such as PatientName=王*")
     ] = None,
     url: Annotated[str, typer.Option(help="DICOMweb root.")] = DEFAULT_ROOT,
     level: Annotated[Level, typer.Option(help="What to search for.")] = Level.STUDY,

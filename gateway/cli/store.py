@@ -21,9 +21,7 @@ _HOST_AND_PORT = re.compile(r"(?P<host>\[[0-9A-Fa-f:.%]+\]|[^\s:/]+):(?P<port>\d
 
 
 def store(
-    paths: Annotated[
-        list[Path], typer.Argument(exists=True, metavar="PATH...", help="DICOM files, or folders of them.")
-    ],
+    paths: Annotated[list[Path], typer.Argument(exists=True, metavar="PATH", help="DICOM files, or folders of them.")],
     to: Annotated[str, typer.Option(metavar="URL|HOST:PORT", help="A DICOMweb root, or an application entity.")],
     called: Annotated[str, typer.Option(metavar="AET", help="AE title of the receiver (HOST:PORT).")] = "GATEWAY",
     calling: Annotated[str, typer.Option(metavar="AET", help="AE title of the sender (HOST:PORT).")] = "GATEWAY-STORE",
@@ -61,6 +59,9 @@ def _destination(to: str, called: str, calling: str, token_file: Path | None) ->
     address = _HOST_AND_PORT.fullmatch(to)
     if address is None or int(address["port"]) > 65535:
         raise CannotUse(f"--to {to} is neither a URL (http://127.0.0.1:8080/dicomweb) nor HOST:PORT (127.0.0.1:11112)")
+    for title in (called, calling):
+        if not 1 <= len(title.strip()) <= 16 or not title.isascii() or not title.isprintable() or "\\" in title:
+            raise CannotUse(f"{title!r} is no AE title: 1 to 16 printable ASCII characters and no backslash")
     return AEDestination((address["host"].strip("[]"), int(address["port"])), called=called, calling=calling)
 
 

@@ -141,7 +141,9 @@ def _failed(file: DicomFile, reason: Any) -> Sent:
 
 
 def _module(answer: Answer) -> Mapping[str, Any]:
-    """The answer's data set; some servers wrap it in an array of one."""
+    """The answer's data set; some servers wrap it in an array of one. A server error vouches for nothing."""
+    if answer.status >= 500:
+        return {}
     document = answer.json()
     if isinstance(document, list) and document:
         document = document[0]

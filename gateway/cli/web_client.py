@@ -67,7 +67,8 @@ def _checked(root: str) -> str:
         url = httpx.URL(root)
     except httpx.InvalidURL:
         url = httpx.URL()
-    if url.scheme not in ("http", "https") or not url.host or url.query or url.fragment:
+    usable = url.scheme in ("http", "https") and url.host and (url.port or 0) <= 65535
+    if not usable or url.query or url.fragment:
         raise CannotUse(f"{root} is not the URL of a DICOMweb root, such as http://127.0.0.1:8080/dicomweb")
     return root
 
