@@ -72,8 +72,8 @@ def compose(config: Config, only: Role | None = None, *, reuse_port: bool = Fals
 
     dimse = web = None
     if only is not Role.WEB:
-        rules = AERules(config.dimse, config.security)
-        dimse = DimseServer(archive, rules, config.dimse, audit=audit, reuse_port=reuse_port)
+        rules = AERules(config.dimse, config.security, audit=audit)
+        dimse = DimseServer(archive, rules, config.dimse, reuse_port=reuse_port)
     if only is not Role.DIMSE:
         tokens = Tokens(config.security.tokens, audit=audit)
         application = web_app.build(
