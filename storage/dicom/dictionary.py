@@ -25,6 +25,12 @@ def vr_of(tag: int, dataset: Mapping[str, Any], *, signed: bool) -> str:
     return "OW"
 
 
+@lru_cache(maxsize=16384)
+def key_of(tag: int) -> str:
+    """The name of a tag in the DICOM JSON Model: 8 hexadecimal digits (PS3.18 F.2.2)."""
+    return f"{tag:08X}"
+
+
 @lru_cache(maxsize=8192)
 def _standard(tag: int) -> str:
     try:

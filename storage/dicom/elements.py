@@ -1,7 +1,7 @@
 """The headers of data elements in the bytes of a data set, in any encoding (PS3.5 7.1, 7.5)."""
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 
 from storage.dicom.dictionary import vr_of
@@ -12,9 +12,12 @@ UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DELIMITERS = 0xFFFE  # the group of the three above, which have no VR
 HEADER_BYTES = 8
+_TRAILING_PADDING = 0xFFFCFFFC
+_ZEROS = 64 << 10  # bytes looked at in one step
 
 # tag, VR (None: the dictionary knows), first byte of the value, its length
 Header = tuple[int, VR | None, int, int]
+ReadShort = Callable[[memoryview, int], tuple[int, int, bytes, int]]  # group, element, VR, length
 ReadHeader = Callable[[memoryview, int, int], Header]
 
 
@@ -101,15 +104,6 @@ def _leads_on(view: memoryview, header: Header, end: int, order: str) -> bool:
     return bool(group << 16 | element > tag)
 
 
-def looks_explicit(view: memoryview, position: int, end: int) -> bool:
-    """Whether the little endian element at `position` has the VR that the dictionary gives its tag, written out."""
-    if end - position < HEADER_BYTES:
-        return False
-    group, element, code, _ = struct.unpack_from("<HH2sH", view, position)
-    vr = BY_CODE.get(code)
-    return vr is not None and vr.name == vr_of(group << 16 | element, {}, signed=False)
-
-
 class Encoding(Enum):
     """How the elements of a data set are written (PS3.5 A.1, A.2, A.3)."""
 
@@ -120,11 +114,16 @@ class Encoding(Enum):
     explicit: bool
     big: bool
     header: ReadHeader
+    short: ReadShort
+    vrs: Mapping[bytes, VR]
 
     def __init__(self, explicit: bool, order: str) -> None:
         self.explicit = explicit
         self.big = order == ">"
         self.header = _explicit(order) if explicit else _implicit(order)
+        # Tag, VR and 16-bit length of the short form, and the VRs that may be so written; none in implicit VR.
+        self.short = struct.Struct(order + "HH2sH").unpack_from
+        self.vrs = BY_CODE if explicit else {}
         self._item = struct.Struct(order + "HHI").unpack_from
 
     def item(self, view: memoryview, position: int, end: int) -> tuple[int, int]:
@@ -133,3 +132,36 @@ class Encoding(Enum):
             raise malformed("the data set ends within a sequence or among fragments", position)
         group, element, length = self._item(view, position)
         return group << 16 | element, length
+
+
+def looks_explicit(view: memoryview, position: int, end: int) -> bool:
+    """Whether the little endian element at `position` has the VR that the dictionary gives its tag, written out."""
+    if end - position < HEADER_BYTES:
+        return False
+    group, element, code, _ = struct.unpack_from("<HH2sH", view, position)
+    vr = BY_CODE.get(code)
+    return vr is not None and vr.name == vr_of(group << 16 | element, {}, signed=False)
+
+
+def is_no_element(view: memoryview, position: int, end: int, last: int, encoding: Encoding) -> bool:
+    """Whether what follows the tag `last` cannot be meant as an element of the data set."""
+    try:
+        tag, vr, start, length = encoding.header(view, position, end)
+    except Invalid:
+        return True
+    if tag == _TRAILING_PADDING:
+        return True
+    known = vr is not None or tag >> 16 & 1 or vr_of(tag, {}, signed=False) != UN.name
+    fits = length == UNDEFINED or start + length <= end
+    return tag >> 16 != DELIMITERS and not (known and (fits or tag > last))
+
+
+def is_trailing_padding(view: memoryview, position: int, encoding: Encoding) -> bool:
+    """Whether Data Set Trailing Padding (FFFC,FFFC) begins at `position` (PS3.10 7.2)."""
+    return len(view) - position >= HEADER_BYTES and encoding.item(view, position, len(view))[0] == _TRAILING_PADDING
+
+
+def is_zero(view: memoryview, position: int, end: int) -> bool:
+    """Whether all bytes from `position` are zeros."""
+    steps = range(position, end, _ZEROS)
+    return not any(view[step : min(step + _ZEROS, end)].tobytes().strip(b"\0") for step in steps)

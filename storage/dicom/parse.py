@@ -99,10 +99,8 @@ def _read_as(view: memoryview, start: int, encoding: Encoding, declared: str, fo
 
 
 def _read_other(view: memoryview, start: int, found: Encoding, declared: str, forget: Forget) -> tuple[Reading, str]:
-    """A data set that begins in another encoding than `declared` has, if it can be read safely."""
-    problem = f"the transfer syntax says {declared}, but the data set is in {syntax.plain_syntax(found)}"
-    if syntax.is_known(declared) and not syntax.is_native(declared):
-        raise Invalid(Fault.TRANSFER_SYNTAX, problem)
+    """A data set that begins in another encoding than `declared` has, if what it is can be said for certain."""
+    problem = f"the transfer syntax says {declared}, but the data set begins as {syntax.plain_syntax(found)}"
     try:
         reading = jsonmodel.read(view, start, len(view), found, forget)
     except Invalid as error:
@@ -110,7 +108,11 @@ def _read_other(view: memoryview, start: int, found: Encoding, declared: str, fo
     if not syntax.is_known(declared):
         return reading, declared
     reading.warn(problem)
-    return reading, syntax.plain_syntax(found)
+    if syntax.is_native(declared):
+        return reading, syntax.plain_syntax(found)
+    if found.big or reading.pixel_data is None or reading.pixel_data.fragments is None:
+        raise Invalid(Fault.TRANSFER_SYNTAX, problem)
+    return reading, declared  # only the headers are in implicit VR: the compressed frames are what they should be
 
 
 def _identity(dataset: JsonDataset) -> Identity:

@@ -5,9 +5,10 @@ import struct
 from array import array
 from base64 import b64encode
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import Any
 
 from storage.dicom.charset import Charset
 from storage.dicom.names import json_person_name
@@ -23,7 +24,8 @@ _PLAIN_DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)", re.ASCII)
 _DECIMAL = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 
-class VR(NamedTuple):
+@dataclass(frozen=True, slots=True, eq=False)
+class VR:
     """How the values of one value representation are written and read (PS3.5 6.2, 7.1.2)."""
 
     name: str
@@ -31,6 +33,7 @@ class VR(NamedTuple):
     unit: int  # so many bytes change places between little and big endian
     max_inline: int  # a longer value is given by BulkDataURI
     bulk: bool  # may be given as InlineBinary or BulkDataURI under its own name (PS3.18 F.2.2)
+    fragments: bool  # may be encapsulated, with undefined length
     values: Callable[[bytes], Values | None]  # None: only as InlineBinary. UnicodeDecodeError: only by `decoded`
     decoded: Callable[[bytes, Charset], Values] | None  # text that is not ASCII
 
@@ -160,28 +163,28 @@ def _no_values(raw: bytes) -> Values:
 
 
 def _short_text(name: str) -> VR:
-    return VR(name, False, 1, MAX_INLINE_BYTES, False, _strings, _decoded_strings)
+    return VR(name, False, 1, MAX_INLINE_BYTES, False, False, _strings, _decoded_strings)
 
 
 def _binary_vr(name: str, unit: int) -> VR:
-    return VR(name, True, unit, MAX_INLINE_BINARY_BYTES, True, _binary, None)
+    return VR(name, True, unit, MAX_INLINE_BINARY_BYTES, True, True, _binary, None)
 
 
 def _number_vr(name: str, unit: int, values: Callable[[bytes], Values | None], *, long: bool = False) -> VR:
-    return VR(name, long, unit, MAX_INLINE_BYTES, True, values, None)
+    return VR(name, long, unit, MAX_INLINE_BYTES, True, False, values, None)
 
 
 _ALL = [
     *(_short_text(name) for name in ("AE", "AS", "CS", "DA", "DT", "LO", "SH", "TM", "UI")),
-    VR("DS", False, 1, MAX_INLINE_BYTES, True, _decimal_strings, _decoded_strings),
-    VR("IS", False, 1, MAX_INLINE_BYTES, True, _integer_strings, _decoded_strings),
-    VR("LT", False, 1, MAX_INLINE_BYTES, True, _text, _decoded_text),
-    VR("ST", False, 1, MAX_INLINE_BYTES, True, _text, _decoded_text),
-    VR("UT", True, 1, MAX_INLINE_BYTES, True, _text, _decoded_text),
-    VR("UR", True, 1, MAX_INLINE_BYTES, False, _text, _decoded_text),
-    VR("UC", True, 1, MAX_INLINE_BYTES, True, _strings, _decoded_strings),
-    VR("PN", False, 1, MAX_INLINE_BYTES, False, _names, _decoded_names),
-    VR("AT", False, 2, MAX_INLINE_BYTES, False, _tags, None),
+    VR("DS", False, 1, MAX_INLINE_BYTES, True, False, _decimal_strings, _decoded_strings),
+    VR("IS", False, 1, MAX_INLINE_BYTES, True, False, _integer_strings, _decoded_strings),
+    VR("LT", False, 1, MAX_INLINE_BYTES, True, False, _text, _decoded_text),
+    VR("ST", False, 1, MAX_INLINE_BYTES, True, False, _text, _decoded_text),
+    VR("UT", True, 1, MAX_INLINE_BYTES, True, False, _text, _decoded_text),
+    VR("UR", True, 1, MAX_INLINE_BYTES, False, False, _text, _decoded_text),
+    VR("UC", True, 1, MAX_INLINE_BYTES, True, False, _strings, _decoded_strings),
+    VR("PN", False, 1, MAX_INLINE_BYTES, False, False, _names, _decoded_names),
+    VR("AT", False, 2, MAX_INLINE_BYTES, False, False, _tags, None),
     _number_vr("US", 2, _numbers("H")),
     _number_vr("SS", 2, _numbers("h")),
     _number_vr("UL", 4, _numbers("I")),
@@ -192,10 +195,10 @@ _ALL = [
     _number_vr("SV", 8, _long_integers("q"), long=True),
     *(_binary_vr(name, unit) for name, unit in (("OB", 1), ("OW", 2), ("OL", 4), ("OF", 4), ("OD", 8), ("OV", 8))),
     _binary_vr("UN", 1),
-    VR("SQ", True, 1, 0, False, _no_values, None),
+    VR("SQ", True, 1, 0, False, False, _no_values, None),
 ]
 BY_NAME = {vr.name: vr for vr in _ALL}
 BY_CODE = {vr.name.encode("ascii"): vr for vr in _ALL}
 UN = BY_NAME["UN"]
 SQ = BY_NAME["SQ"]
-UN_SQ = SQ._replace(values=_binary, bulk=True)  # a sequence that was sent as UN (PS3.5 6.2.2)
+UN_SQ = replace(SQ, values=_binary, bulk=True)  # a sequence that was sent as UN (PS3.5 6.2.2)
