@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from gateway.security.audit import Event
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.query import Query
 from storage.errors import NotFound
@@ -113,3 +114,13 @@ class WatchedStore:
     def check(self) -> None:
         self.before("check", "")
         self.inner.check()
+
+
+@dataclass
+class KeptAudit:
+    """An AuditLog in memory."""
+
+    events: list[Event] = field(default_factory=list)
+
+    def record(self, event: Event) -> None:
+        self.events.append(event)
