@@ -22,7 +22,7 @@ from storage.dicom.level import Level
 from storage.dicom.query import Query
 from storage.index.schema import contents, instances, series, series_values, studies, study_values
 from storage.index.scopes import ORDER_IN_STUDY
-from storage.index.session import constant
+from storage.index.session import Prepared, constant, prepared
 from storage.index.terms import OnColumn, OnMoment, OnValues, Term, Test, ValueTest, terms
 
 Names = Iterator[BindParameter[Any]]
@@ -71,8 +71,8 @@ class Shape(NamedTuple):
 class Search(NamedTuple):
     """The SQL of a search: `rows` takes limit and offset, `counting` takes bound, both take `values`."""
 
-    rows: str
-    counting: str
+    rows: Prepared
+    counting: Prepared
     values: dict[str, object]
 
 
@@ -89,14 +89,14 @@ def search(query: Query, flavour: Flavour, *, with_metadata: bool) -> Search:
 
 
 @lru_cache(maxsize=KEPT_STATEMENTS)
-def _statements(shape: Shape, flavour: Flavour) -> tuple[str, str]:
+def _statements(shape: Shape, flavour: Flavour) -> tuple[Prepared, Prepared]:
     columns = _COLUMNS[shape.level] + ((contents.c.metadata,) if shape.with_metadata else ())
     rows = _filtered(select(*columns), shape, flavour).order_by(*_ORDER[: _ORDER_LENGTH[shape.level]])
     rows = rows.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
     bounded = _filtered(select(constant(1).label("one")), shape._replace(with_metadata=False), flavour)
     bounded = bounded.limit(bindparam("bound", type_=Integer)).offset(constant(0))
     count = select(func.count()).select_from(bounded.subquery())
-    return str(rows.compile(dialect=flavour.dialect)), str(count.compile(dialect=flavour.dialect))
+    return prepared(rows, flavour.dialect), prepared(count, flavour.dialect)
 
 
 def _filtered(statement: "Select[Any]", shape: Shape, flavour: Flavour) -> "Select[Any]":
@@ -171,7 +171,7 @@ def _has_values(term: OnValues, names: Names, flavour: Flavour) -> ColumnElement
     entity = _TABLES[term.level].c.id
     if term.selective:
         return entity.in_(select(rows[0].c[owner]).where(*conditions))
-    return select(rows[0].c.id).where(rows[0].c[owner] == entity, *conditions).exists()
+    return select(constant(1)).where(rows[0].c[owner] == entity, *conditions).exists()
 
 
 def _row_conditions(row: Any, test: ValueTest, names: Names, flavour: Flavour) -> list[ColumnElement[bool]]:

@@ -11,7 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from storage.errors import Exhausted, Unavailable
-from storage.index.session import Rendered, Session
+from storage.index.session import Session, Statements
 from storage.index.upgrade import upgrade
 
 BUSY_SECONDS = 30  # how long to wait for another process that writes
@@ -79,9 +79,9 @@ def _set_journal(connection: sqlite3.Connection) -> None:
 class Readers:
     """Reading sessions, a bounded number, lent to whatever thread asks."""
 
-    def __init__(self, path: Path, rendered: Rendered, *, most: int, wait_seconds: float = BUSY_SECONDS) -> None:
+    def __init__(self, path: Path, statements: Statements, *, most: int, wait_seconds: float = BUSY_SECONDS) -> None:
         self._path = path
-        self._rendered = rendered
+        self._statements = statements
         self._wait_seconds = wait_seconds
         self._free = threading.BoundedSemaphore(most)
         self._idle: list[sqlite3.Connection] = []
@@ -98,7 +98,7 @@ class Readers:
                 connection = self._take()
                 try:
                     connection.execute("BEGIN")
-                    yield Session(connection, self._rendered)
+                    yield Session(connection, self._statements)
                 finally:
                     self._give_back(connection)
         finally:

@@ -1,6 +1,6 @@
 """From one data set to what the index keeps of it: DICOM JSON for each level, and the values to match."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import orjson
@@ -76,8 +76,12 @@ def number(dataset: JsonDataset, tag: str) -> int | None:
     return int(text) if text else None
 
 
-def values(dataset: JsonDataset, level: Level) -> Iterator[Value]:
-    """Every value of the searchable attributes of `level` that have their home in the table of values."""
+def values(dataset: JsonDataset, level: Level) -> Iterable[Value]:
+    """Every distinct value of the searchable attributes of `level` that have their home in the table of values."""
+    return dict.fromkeys(_values(dataset, level))
+
+
+def _values(dataset: JsonDataset, level: Level) -> Iterator[Value]:
     for attribute in _IN_VALUES[level]:
         path = ".".join(attribute.path)
         for item, text in _texts(dataset, attribute):

@@ -25,9 +25,6 @@ _LOCATION = (
 _OWN = ("sop_class", "instance_number", *_LOCATION, "attributes")
 _CONTENTS = ("metadata", "frames", "bulk")
 
-_FIND_INSTANCE = select(instances.c.id, instances.c.digest, instances.c.revision, instances.c.sop_class).where(
-    instances.c.series_id == bindparam("series_id"), instances.c.sop_uid == bindparam("sop_uid")
-)
 _INSERT_INSTANCE = (
     insert(instances)
     .values({name: bindparam(name) for name in ("series_id", "sop_uid", *_OWN)})
@@ -90,11 +87,9 @@ def add(session: Session, prepared: Prepared) -> Added:
     """Make one instance findable; see `MetadataIndex.add`."""
     instance = prepared.record.instance
     identity = instance.identity
-    study, series = levels.find(session, identity)
-    if study is not None and series is not None:
-        found = session.run(_FIND_INSTANCE, series_id=series.id, sop_uid=identity.sop_uid).fetchone()
-        if found is not None:
-            return _add_again(session, prepared, study, series, found)
+    study, series, found = levels.find(session, identity)
+    if study is not None and series is not None and found is not None:
+        return _add_again(session, prepared, study, series, found)
     if study is None:
         study = levels.make_study(session, identity, instance.dataset)
     if series is None:
@@ -119,19 +114,17 @@ def _add_again(
     prepared: Prepared,
     study: levels.StudyRow,
     series: levels.SeriesRow,
-    found: tuple[int, bytes, int, str],
+    found: levels.InstanceRow,
 ) -> Added:
     """The UID is there: nothing to do for the same bytes; others become the version that is served."""
-    instance_id, digest, revision, sop_class = found
     instance = prepared.record.instance
-    if digest == instance.digest:
-        return Added(Outcome.SAME, revision)
-    identity = instance.identity
-    revision += 1
-    session.run(_KEEP_VERSION, instance=instance_id, kept_at=now())
-    session.run(_UPDATE_INSTANCE, instance=instance_id, revision=revision, **prepared.columns)
-    session.run(_UPDATE_CONTENTS, instance=instance_id, **prepared.contents)
-    if sop_class != identity.sop_class:
+    if found.digest == instance.digest:
+        return Added(Outcome.SAME, found.revision)
+    identity, revision = instance.identity, found.revision + 1
+    session.run(_KEEP_VERSION, instance=found.id, kept_at=now())
+    session.run(_UPDATE_INSTANCE, instance=found.id, revision=revision, **prepared.columns)
+    session.run(_UPDATE_CONTENTS, instance=found.id, **prepared.contents)
+    if found.sop_class != identity.sop_class:
         levels.refresh_sop_classes(session, study.id)
     _let_speak(session, prepared, study, series, again=True)
     record_change(session, Act.VERSION, identity.study_uid, identity.series_uid, identity.sop_uid, revision)

@@ -34,6 +34,23 @@ class SeriesRow(NamedTuple):
     speaker_sop_uid: str
 
 
+class InstanceRow(NamedTuple):
+    """What adding an instance needs to know of its served version."""
+
+    id: int
+    digest: bytes
+    revision: int
+    sop_class: str
+
+
+class Found(NamedTuple):
+    """Where an instance belongs, as far as it is there."""
+
+    study: StudyRow | None = None
+    series: SeriesRow | None = None
+    instance: InstanceRow | None = None
+
+
 _FIND = (
     select(
         studies.c.id,
@@ -42,11 +59,15 @@ _FIND = (
         studies.c.sop_classes,
         series.c.id,
         series.c.speaker_sop_uid,
+        instances.c.id,
+        instances.c.digest,
+        instances.c.revision,
+        instances.c.sop_class,
     )
     .select_from(
         studies.outerjoin(
             series, (series.c.study_id == studies.c.id) & (series.c.series_uid == bindparam("series_uid"))
-        )
+        ).outerjoin(instances, (instances.c.series_id == series.c.id) & (instances.c.sop_uid == bindparam("sop_uid")))
     )
     .where(studies.c.study_uid == bindparam("study_uid"))
 )
@@ -116,13 +137,17 @@ _COMPUTED = [constant(MODALITIES_IN_STUDY), constant(SOP_CLASSES_IN_STUDY)]
 _CLEAR_STUDY_VALUES = _STUDY_VALUES.clear.where(study_values.c.path.not_in(_COMPUTED))
 
 
-def find(session: Session, identity: Identity) -> tuple[StudyRow | None, SeriesRow | None]:
-    """The study and the series that an instance belongs to, as far as they are there."""
-    row = session.run(_FIND, study_uid=identity.study_uid, series_uid=identity.series_uid).fetchone()
+def find(session: Session, identity: Identity) -> Found:
+    """The study, the series and the instance so named, as far as they are there."""
+    study, one_series, sop = identity.study_uid, identity.series_uid, identity.sop_uid
+    row = session.run(_FIND, study_uid=study, series_uid=one_series, sop_uid=sop).fetchone()
     if row is None:
-        return None, None
-    study = StudyRow(row[0], (row[1], row[2]), row[3])
-    return study, None if row[4] is None else SeriesRow(row[4], row[5])
+        return Found()
+    return Found(
+        StudyRow(row[0], (row[1], row[2]), row[3]),
+        None if row[4] is None else SeriesRow(row[4], row[5]),
+        None if row[6] is None else InstanceRow(*row[6:]),
+    )
 
 
 def make_study(session: Session, identity: Identity, dataset: JsonDataset) -> StudyRow:

@@ -64,17 +64,17 @@ def result(row: tuple[Any, ...], level: Level, wanted: Selection) -> JsonDataset
     known = _known(row, level, wanted)
     tags = wanted.tags
     if wanted.all_of:
-        more = (
-            tag for tag, element in known.items() if level_of(tag) in wanted.all_of and "BulkDataURI" not in element
-        )
-        tags = tuple(sorted({*tags, *more}))
+        tags = tuple(sorted({*tags, *(tag for tag in known if level_of(tag) in wanted.all_of)}))
     found: JsonDataset = {}
     for tag in tags:
         element = known.get(tag)
-        if element is not None and "BulkDataURI" not in element:
-            found[tag] = _element(element, None if wanted.all_of else wanted.below.get(tag))
-        elif element is None and tag in wanted.empty:
-            found[tag] = {"vr": wanted.empty[tag]}
+        if element is None:
+            if tag in wanted.empty:
+                found[tag] = {"vr": wanted.empty[tag]}
+        elif element["vr"] == "SQ":
+            found[tag] = _sequence(element, wanted.below.get(tag) if not wanted.all_of else None)
+        elif "BulkDataURI" not in element:
+            found[tag] = element
     return found
 
 
@@ -108,18 +108,20 @@ def _listed(vr: str, joined: str) -> dict[str, Any]:
     return {"vr": vr, "Value": joined.split("\\")} if joined else {"vr": vr}
 
 
-def _element(element: dict[str, Any], below: frozenset[Path] | None) -> dict[str, Any]:
-    """The element, or a sequence with only the given paths in its items."""
+def _sequence(element: dict[str, Any], below: frozenset[Path] | None) -> dict[str, Any]:
+    """The sequence whole, or with only the given paths in its items."""
     if below is None:
         return without_bulk(element)
-    items = [_only(item, below) for item in element.get("Value", ()) if isinstance(item, dict)]
-    return {"vr": element["vr"], "Value": items} if items else {"vr": element["vr"]}
+    items = [_only(item, below) for item in element.get("Value", ())]
+    return {"vr": "SQ", "Value": items} if items else {"vr": "SQ"}
 
 
 def _only(item: JsonDataset, paths: frozenset[Path]) -> JsonDataset:
     kept: JsonDataset = {}
     for tag in sorted({path[0] for path in paths}):
-        if tag in item and "BulkDataURI" not in item[tag]:
-            inner = frozenset(path[1:] for path in paths if path[0] == tag)
-            kept[tag] = _element(item[tag], None if () in inner else inner)
+        element = item.get(tag)
+        if element is None or "BulkDataURI" in element:
+            continue
+        inner = frozenset(path[1:] for path in paths if path[0] == tag)
+        kept[tag] = element if element["vr"] != "SQ" else _sequence(element, None if () in inner else inner)
     return kept

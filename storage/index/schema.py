@@ -11,6 +11,7 @@ from sqlalchemy import (
     Integer,
     LargeBinary,
     MetaData,
+    PrimaryKeyConstraint,
     SmallInteger,
     Table,
     Text,
@@ -132,26 +133,26 @@ versions = Table(
 
 def _values(name: str, owner: str) -> Table:
     """One row for each value to match: `item` counts values or sequence items, `part` PN component groups, from 0."""
-    return Table(
+    column = _belongs_to(owner)
+    table = Table(
         name,
         metadata,
-        Column("id", _Id, primary_key=True),
-        _belongs_to(owner),
+        column,
         Column("path", _Text, nullable=False),
         Column("item", Integer, nullable=False),
         Column("part", SmallInteger, nullable=False),
         Column("value", _Text, nullable=False),
+        PrimaryKeyConstraint(column.name, "path", "item", "part", "value"),
+        sqlite_with_rowid=False,
     )
+    Index(f"ix_{name}_value", table.c.path, table.c.value, column)
+    return table
 
 
 study_values = _values("study_values", "studies")
-Index("ix_study_values_owner", study_values.c.study_id, study_values.c.path, study_values.c.value)
-Index("ix_study_values_value", study_values.c.path, study_values.c.value, study_values.c.study_id)
 series_values = _values("series_values", "series")
-Index("ix_series_values_owner", series_values.c.series_id, series_values.c.path, series_values.c.value)
-Index("ix_series_values_value", series_values.c.path, series_values.c.value, series_values.c.series_id)
 
-# The change feed. AUTOINCREMENT: a sequence number is never used twice, also not after the last row is gone.
+# The change feed, only ever appended to, by one writer at a time: so numbers grow and become visible in their order.
 changes = Table(
     "changes",
     metadata,
@@ -162,7 +163,6 @@ changes = Table(
     Column("series_uid", _Text, nullable=False),
     Column("sop_uid", _Text, nullable=False),
     Column("revision", Integer, nullable=False),
-    sqlite_autoincrement=True,
 )
 
 # One row that `check` writes, so that it fails when storing would.

@@ -34,7 +34,7 @@ from storage.index.connections import (
     translated,
 )
 from storage.index.schema import probes
-from storage.index.session import Rendered, Session
+from storage.index.session import Session, Statements
 from storage.index.writer import Writer
 
 Result = TypeVar("Result")
@@ -65,14 +65,14 @@ class SqliteIndex:
         except OSError as error:
             raise Unavailable(f"cannot make the folder of the index {path}: {error.strerror}") from error
         prepare_file(path)
-        dialect = sqlite_dialect(paramstyle="named")
-        rendered = Rendered(dialect)
+        dialect = sqlite_dialect(paramstyle="qmark")
+        shared = Statements(dialect)
         self._flavour = compile.Flavour(dialect, "GLOB", glob)
         with translated():
             self._connection = open_connection(path, cache_kib=WRITER_CACHE_KIB, read_only=False)
-        self._session = Session(self._connection, rendered)
+        self._session = Session(self._connection, shared)
         self._writer = Writer(WriteTransaction(self._connection), group_max=group_max)
-        self._readers = Readers(path, rendered, most=readers)
+        self._readers = Readers(path, shared, most=readers)
 
     def _write(self, work: Callable[[Session], Result]) -> Result:
         def translated_work() -> Result:
@@ -105,11 +105,11 @@ class SqliteIndex:
         with self._readers.session() as session:
             if limit:
                 values = statements.values | {"limit": limit + 1, "offset": offset}
-                found = session.connection.execute(statements.rows, values).fetchall()
+                found = session.execute(statements.rows, values).fetchall()
             if len(found) > limit or not limit:
                 seen = offset + limit
                 values = statements.values | {"bound": seen + MAX_COUNTED + 1}
-                remaining = max(0, session.connection.execute(statements.counting, values).fetchone()[0] - seen)
+                remaining = max(0, session.execute(statements.counting, values).fetchone()[0] - seen)
         rows = [results.result(row, query.level, wanted) for row in found[:limit]]
         return Page(rows, min(remaining, MAX_COUNTED), remaining_is_exact=remaining <= MAX_COUNTED)
 

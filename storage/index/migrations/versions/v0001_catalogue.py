@@ -55,7 +55,6 @@ def upgrade() -> None:
         sa.Column("sop_uid", _Text, nullable=False),
         sa.Column("revision", sa.Integer, nullable=False),
         sa.PrimaryKeyConstraint("seq", name="pk_changes"),
-        sqlite_autoincrement=True,
     )
     op.create_table(
         "probes",
@@ -138,13 +137,12 @@ def _instances() -> None:
 def _values(name: str, owner: str, table: str) -> None:
     op.create_table(
         name,
-        sa.Column("id", _Id, nullable=False),
         *_belongs_to(owner, table, f"fk_{name}_{table}"),
         sa.Column("path", _Text, nullable=False),
         sa.Column("item", sa.Integer, nullable=False),
         sa.Column("part", sa.SmallInteger, nullable=False),
         sa.Column("value", _Text, nullable=False),
-        sa.PrimaryKeyConstraint("id", name=f"pk_{name}"),
+        sa.PrimaryKeyConstraint(owner, "path", "item", "part", "value", name=f"pk_{name}"),
+        sqlite_with_rowid=False,
     )
-    op.create_index(f"ix_{name}_owner", name, [owner, "path", "value"])
     op.create_index(f"ix_{name}_value", name, ["path", "value", owner])
