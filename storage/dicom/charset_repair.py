@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
 
 UTF8, GB18030, LATIN1, DEFAULT = "ISO_IR 192", "GB18030", "ISO_IR 100", "ISO_IR 6"
-_MAX_SAMPLES = 256
-_MAX_SAMPLE_BYTES = 4096
+_MAX_SAMPLE_BYTES = 1024
+_MAX_EVIDENCE_BYTES = 16 << 10
 
 # A declared set gives way when another reading is cheaper by this much; one odd character is not enough.
 _MARGIN = 4
-# What a reading of undeclared bytes may cost for each run of them before it is no reading at all.
-_TOLERANCE = 4
+# What a reading of undeclared bytes may cost for each byte beyond ASCII before it is no reading at all.
+_TOLERANCE = 2
 _INVALID = 20
 # A value cut at its maximum length (16 bytes at least, SH) may end in half a character.
 _CUT_SHORT = 2
@@ -39,12 +39,14 @@ def real_term(declared: Sequence[str], samples: Iterable[bytes]) -> str | None:
     if claimed is None:
         return None
     suspects: dict[bytes, None] = {}
+    room = _MAX_EVIDENCE_BYTES
     for raw in samples:
         if b"\x1b" in raw:  # code extensions are at work
             return None
-        if not raw.isascii() and len(raw) <= _MAX_SAMPLE_BYTES:
-            suspects[raw] = None
-            if len(suspects) == _MAX_SAMPLES:
+        if not raw.isascii() and raw not in suspects:
+            suspects[raw[:_MAX_SAMPLE_BYTES]] = None
+            room -= len(raw)
+            if room < 0:
                 break
     return _judged(claimed, tuple(suspects)) if suspects else None
 
@@ -69,8 +71,8 @@ def _judged(claimed: str, suspects: tuple[bytes, ...]) -> str | None:
     costs = {term: sum(map(_COST[term], suspects)) for term in _COST}
     best = min(_ALTERNATIVES[claimed], key=costs.__getitem__)
     if claimed == DEFAULT:
-        runs = sum(len(_HIGH_RUN.findall(raw)) for raw in suspects)
-        return best if costs[best] <= _TOLERANCE * runs else None
+        beyond_ascii = sum(len(run) for raw in suspects for run in _HIGH_RUN.findall(raw))
+        return best if costs[best] <= _TOLERANCE * beyond_ascii else None
     return best if costs[claimed] - costs[best] >= _MARGIN else None
 
 
@@ -95,10 +97,12 @@ def _all_valid(suspects: Iterable[bytes], codec: str) -> bool:
 # --- ISO 8859-1: accented letters stand alone among ASCII letters
 
 # Section, copyright, degree, plus-minus, micro, ordinals, quotes and the like.
-_COMMON_SYMBOLS = frozenset(b"\xa0\xa7\xa9\xaa\xab\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbd")
+_COMMON_SYMBOLS = frozenset(b"\xa0\xa1\xa7\xa9\xaa\xab\xae\xb0\xb1\xb2\xb3\xb4\xb5\xb7\xba\xbb\xbd\xbf")
 _UNUSED_BY_WINDOWS = frozenset(b"\x81\x8d\x8f\x90\x9d")
-_PAIRS_IN_WORDS = "Íñ,çã,çõ,ÇÃ,ÇÕ,éê,ïé,ñó,ñá,ñí,ñé,ñú,ÑÓ,ÑÁ,ÑÍ,öß,äß,üß,ýð,Þó,Þö,Þú,Óð,áð,íð,óð"
-_COMMON_PAIRS = frozenset(_PAIRS_IN_WORDS.encode("latin-1").split(b","))
+_PAIRS_IN_WORDS = (
+    "íñ,çã,çõ,éê,ïé,ñó,ñá,ñí,ñé,ñú,öß,äß,üß,öä,äö,ýð,áð,íð,óð,öð,úð,þó,þö,þú,þý,þí,þá,Íñ,Óð,Þó,Þö,Þú,Þý,Þí,Þá"
+)
+_COMMON_PAIRS = frozenset((_PAIRS_IN_WORDS + "," + _PAIRS_IN_WORDS.upper()).encode("latin-1").split(b","))
 
 
 def _latin1_cost(raw: bytes) -> int:
@@ -106,18 +110,19 @@ def _latin1_cost(raw: bytes) -> int:
 
 
 def _latin1_run_cost(run: bytes) -> int:
-    cost = sum(_latin1_byte_cost(byte, alone=len(run) <= 2) for byte in run)
+    alone = len(run) <= 2
+    cost = sum(_latin1_byte_cost(byte, alone) for byte in run)
     for index in range(1, len(run)):
         previous, byte = run[index - 1], run[index]
-        if previous == byte or run[index - 1 : index + 1] in _COMMON_PAIRS:
-            cost += 1
-        else:
-            cost += 2 + 2 * index
-            cost += 2 if previous >= 0xDF and 0xC0 <= byte < 0xDF else 0  # a capital after a small letter
+        quoted = alone and (previous in b"\xa0\xa1\xab" or byte in b"\xa0\xbb")
+        if previous == byte or quoted or run[index - 1 : index + 1] in _COMMON_PAIRS:
+            continue
+        cost += 2 + 2 * index
+        cost += 2 if previous >= 0xDF and 0xC0 <= byte < 0xDF else 0  # a capital after a small letter
     return cost
 
 
-def _latin1_byte_cost(byte: int, *, alone: bool) -> int:
+def _latin1_byte_cost(byte: int, alone: bool) -> int:
     if byte >= 0xC0:
         return 4 if byte in b"\xd7\xf7" else 0
     if byte == 0xA0:
@@ -131,6 +136,7 @@ def _latin1_byte_cost(byte: int, *, alone: bool) -> int:
 
 _GB_RUN = re.compile(rb"(?:[\x81-\xfe](?:[\x30-\x39][\x81-\xfe][\x30-\x39]|[\x40-\x7e\x80-\xfe])|[\x80-\xff])+")
 _GB_TOKEN = re.compile(rb"[\x81-\xfe](?:[\x30-\x39][\x81-\xfe][\x30-\x39]|[\x40-\x7e\x80-\xfe])|[\x80-\xff]")
+_ONLY_SYMBOLS = 6
 _SURNAMES = frozenset(
     surname.encode("gb18030")
     for surname in "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏"
@@ -152,6 +158,8 @@ def _gb18030_run_cost(raw: bytes, start: int, end: int) -> int:
         cost -= 2
     elif start == 0 and len(tokens) == 1:
         cost += 2
+    if not any(map(_is_hanzi, tokens)):
+        cost += _ONLY_SYMBOLS
     return cost + _between_letters_cost(raw[start - 1 : start], raw[end : end + 1], len(tokens))
 
 
@@ -176,6 +184,10 @@ def _in_gb2312(token: bytes) -> bool:
     return len(token) == 2 and token[0] >= 0xA1 and token[1] >= 0xA1
 
 
+def _is_hanzi(token: bytes) -> bool:
+    return len(token) > 1 and not 0xA1 <= token[0] <= 0xA9
+
+
 def _between_letters_cost(before: bytes, after: bytes, characters: int) -> int:
     letters = [neighbour for neighbour in (before, after) if neighbour.isalpha()]
     if not letters:
@@ -183,7 +195,7 @@ def _between_letters_cost(before: bytes, after: bytes, characters: int) -> int:
     word = not b"".join(letters).isupper()  # codes such as CT stand against hanzi, words do not
     if characters == 1:
         return 6 if len(letters) == 2 else 4 if word else 3
-    return 2 * len(letters) if word else 0
+    return 4 if word else 0
 
 
 # --- UTF-8: hardly ever valid by chance
@@ -234,6 +246,7 @@ def _script_cost(tokens: list[bytes], beside_letters: bool) -> int:
     scripts = [_SCRIPT[token[0]] for token in tokens if len(token) == 2 and token[0] in _SCRIPT]
     changes = sum(one != other for one, other in itertools.pairwise(scripts))
     lonely = len(scripts) == len(tokens) == 1 and not (beside_letters and scripts[0] == "Latin")
+    lonely = lonely and tokens[0][0] != 0xC3  # words of one letter, such as the Italian for "is"
     return 4 * changes + (3 if lonely else 0)
 
 

@@ -215,18 +215,22 @@ def check(raw: bytes, initial: State, delimiters: Delimiters) -> None:
 def _parts(raw: bytes, initial: State, delimiters: Delimiters) -> Iterator[tuple[bytes, State]]:
     """The bytes between escape sequences, cut at the first delimiter of each, where the initial state returns."""
     state, start = initial, 0
-    for match in _ESCAPE_SEQUENCE.finditer(raw):
-        part = raw[start : match.start()]
-        cut = _reset(part, state, delimiters)
-        yield part[:cut], state
+    for escape, end, after in _escape_positions(raw):
+        part = raw[start:end]
+        cut = _reset(part, state, delimiters) if state is not initial else 0
+        if cut:
+            yield part[:cut], state
         if cut < len(part):
+            yield part[cut:], initial
             state = initial
-            yield part[cut:], state
-        state, start = state.after(match[1] or b""), match.end()
-    part = raw[start:]
-    cut = _reset(part, state, delimiters)
-    yield part[:cut], state
-    yield part[cut:], initial
+        state, start = state.after(escape), after
+
+
+def _escape_positions(raw: bytes) -> Iterator[tuple[bytes, int, int]]:
+    """Each escape sequence without its ESC, where it begins and where it ends; last an empty one at the end."""
+    for match in _ESCAPE_SEQUENCE.finditer(raw):
+        yield match[1] or b"", match.start(), match.end()
+    yield b"", len(raw), len(raw)
 
 
 def _reset(part: bytes, state: State, delimiters: Delimiters) -> int:
