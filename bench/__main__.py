@@ -60,7 +60,7 @@ def run(options: argparse.Namespace) -> Results:
         raise SystemExit(f"bench: no figure is named like {options.only!r}")
     data.prepare()
     file = HERE / "results" / f"{time.strftime('%Y%m%d-%H%M%S')}.json"
-    results = Results({**report.machine(), **asdict(scale), "workers": options.workers, "repeat": repeat})
+    results = Results({**report.machine(options.data), **asdict(scale), "workers": options.workers, "repeat": repeat})
     with contextlib.ExitStack() as stack:
         started = [] if options.no_gateway else [stack.enter_context(server.gateway(options.data, options.workers))]
         servers = [*started, *options.against]

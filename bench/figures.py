@@ -1,5 +1,6 @@
 """Every figure of the benchmark: what is put on the server for it, and how much of it."""
 
+import calendar
 import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -140,7 +141,8 @@ def _by_chinese_name(wanted: Study) -> Search:
 
 def _by_month(wanted: Study) -> Search:
     month = wanted.date[:6]
-    return f"StudyDate={month}01-{month}31", lambda study: study.date.startswith(month)
+    _, days = calendar.monthrange(int(month[:4]), int(month[4:]))
+    return f"StudyDate={month}01-{month}{days}", lambda study: study.date.startswith(month)
 
 
 def _retrievals(scale: Scale) -> list[Figure]:

@@ -1,12 +1,12 @@
 """The jobs that clients do: store by C-STORE and STOW-RS, search, read. See `bench.load` for what a job is."""
 
 import json
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from bench.dicom import Instance
 from bench.http import Connection, Response
-from bench.load import Done, Job
+from bench.load import Done, Job, Running
 from bench.scu import Refused
 from bench.server import Server
 
@@ -14,8 +14,6 @@ DICOM_JSON = "application/dicom+json"
 MULTIPART_DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 MULTIPART_FRAMES = 'multipart/related; type="application/octet-stream"; transfer-syntax=*'
 BOUNDARY = "7d1f0c5be4bench"
-
-Running = Generator[Done | None, None, None]
 
 
 def c_store(server: Server, instances: Callable[[], Iterable[Instance]]) -> Job:

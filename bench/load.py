@@ -28,7 +28,8 @@ class Done(NamedTuple):
     length: int = 0
 
 
-Job = Callable[[], Generator[Done | None, None, None]]
+Running = Generator[Done | None, None, None]
+Job = Callable[[], Running]
 
 
 class Failed(Exception):
@@ -55,6 +56,10 @@ class Sample:
     @property
     def mb_per_second(self) -> float:
         return self.length / self.seconds / 1e6
+
+    @property
+    def cpu_ms_each(self) -> float | None:
+        return None if self.cpu_seconds is None else 1e3 * self.cpu_seconds / self.count
 
     @property
     def cpu_seconds_per_gb(self) -> float | None:

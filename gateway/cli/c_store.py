@@ -25,7 +25,7 @@ class AEDestination:
 
     def send(self, files: Sequence[DicomFile]) -> Iterator[Sent]:
         """See `Destination`."""
-        sender = self._sender_for({(file.sop_class, file.transfer_syntax) for file in files})
+        sender = self._sender_for({(file.sop_class, file.transfer_syntax) for file in files if file.sop_class})
         for file in files:
             try:
                 yield self._send_one(sender, file)

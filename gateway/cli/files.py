@@ -10,6 +10,8 @@ from gateway.dimse.part10 import read_file_meta
 from storage.errors import Invalid
 
 DICOMDIR_CLASS = "1.2.840.10008.1.3.10"
+DICOM_SUFFIXES = (".dcm", ".dicom")
+_PREAMBLE_BYTES = 128
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class DicomFile:
-    """A Part 10 file of one instance, with what its file meta information says."""
+    """A file of one instance, with what its file meta information says; empty where it says nothing."""
 
     found: Found
     sop_class: str
@@ -73,12 +75,19 @@ def _regular(path: Path) -> Iterator[Found]:
 
 
 def recognise(found: Found) -> DicomFile:
-    """What instance the file holds. Raises NotForStorage, or OSError when it cannot be read."""
-    try:
-        with found.path.open("rb") as file:
+    """What instance the file holds. Raises NotForStorage, or OSError when it cannot be read.
+
+    A file that claims to be DICOM, by its prefix or its name, but does not say what it holds is for the destination to
+    judge: it may not be passed over in silence.
+    """
+    with found.path.open("rb") as file:
+        try:
             meta = read_file_meta(file)
-    except Invalid as error:
-        raise NotForStorage(str(error)) from None
+        except Invalid:
+            file.seek(_PREAMBLE_BYTES)
+            if file.read(4) == b"DICM" or found.path.suffix.lower() in DICOM_SUFFIXES:
+                return DicomFile(found, "", "", "")
+            raise NotForStorage("not a DICOM file") from None
     if meta.sop_class == DICOMDIR_CLASS:
         raise NotForStorage("a DICOMDIR, which lists instances and is none")
     return DicomFile(found, meta.sop_class, meta.sop_uid, meta.transfer_syntax)

@@ -139,6 +139,17 @@ def test_the_association_lasts_while_its_contexts_suffice(
     assert peer.associations == 3  # a, then b in another transfer syntax, then c again
 
 
+def test_a_file_that_does_not_say_what_it_holds_fails_alone(
+    store: Callable[..., Result], peer: Peer, folder: Path
+) -> None:
+    bare = folder / "b.dcm"
+    bare.write_bytes(samples.dataset_bytes(bare.read_bytes()))
+    result = store(folder, "--to", peer.address)
+    assert result.exit_code == 1
+    assert peer.kept == contents(folder / "a.dcm", folder / "c.dcm")
+    assert store(bare, "--to", peer.address).exit_code == 1
+
+
 def test_a_rejected_association_ends_the_run(store: Callable[..., Result], peer: Peer, folder: Path) -> None:
     result = store(folder, "--to", peer.address, "--called", "OTHER")
     assert result.exit_code == 2

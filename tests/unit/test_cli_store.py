@@ -262,6 +262,17 @@ def test_a_file_that_grows_while_it_is_sent_is_not_stored_as_half_of_itself(
     assert {sop_uid(part) for part in server.received} == {f"{samples.ROOT}.1.1.1", f"{samples.ROOT}.1.2.1"}
 
 
+def test_what_claims_to_be_dicom_is_never_skipped(store: Store, server: FakeDicomWeb, tmp_path: Path) -> None:
+    whole = samples.part10(samples.ct())
+    (tmp_path / "bare.DCM").write_bytes(samples.dataset_bytes(whole))
+    (tmp_path / "cut").write_bytes(whole[:140])
+    server.answer = lambda parts: Told(409, body=b"{}")
+    outcomes, _ = told(result := store(tmp_path / "bare.DCM", tmp_path / "cut", "--json"))
+    assert (result.exit_code, outcomes) == (1, {"bare.DCM": "failed", "cut": "failed"})
+    server.answer = lambda parts: Told(body=b"{}")
+    assert store(tmp_path / "bare.DCM", tmp_path / "cut").exit_code == 0
+
+
 def test_nothing_to_store_is_not_success(store: Store, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     assert store(tmp_path / "empty").exit_code == 1
