@@ -45,6 +45,7 @@ class Acceptor:
     def __init__(self, connection: Connection, address: str, door: Door) -> None:
         self.connection = connection
         self.busy = False
+        self._opened = False
         self._address = address
         self._door = door
         self._log = _LOG.bind(address=address)
@@ -60,7 +61,9 @@ class Acceptor:
             self._log.warning("association aborted", why=str(error))
             self._last(pdu.abort())
         except UpperLayerError as error:
-            self._log.info("association lost", why=str(error))
+            # A load balancer that looks whether the port is open does no more than connect: not worth a line.
+            say = self._log.info if self._opened else self._log.debug
+            say("association lost", why=str(error))
         except Exception:
             self._log.exception("association failed")
             self._last(pdu.abort())
@@ -75,7 +78,9 @@ class Acceptor:
     def _associate(self) -> None:
         request = self._request()
         try:
-            caller, release_slot = self._admit(request)
+            caller = self._admit(request)
+            with self._door.limits.place(caller.identity):
+                self._converse(request, caller)
         except Rejected as error:
             metrics.association_rejected()
             self._log.warning(
@@ -86,11 +91,6 @@ class Acceptor:
                 why=str(error),
             )
             self._last(pdu.reject(error.result, error.source, error.reason))
-            return
-        try:
-            self._converse(request, caller)
-        finally:
-            release_slot()
 
     def _request(self) -> Request:
         kind, body = self.connection.read_pdu(self._door.settings.association_timeout_seconds)
@@ -100,13 +100,12 @@ class Acceptor:
             raise ProtocolError("the first PDU is not an A-ASSOCIATE-RQ", AbortReason.UNEXPECTED_PDU)
         return associate.decode_request(body)
 
-    def _admit(self, request: Request) -> tuple[Caller, Callable[[], None]]:
-        """The caller and how to give back its place; raises Rejected (PS3.8 9.3.4)."""
+    def _admit(self, request: Request) -> Caller:
+        """Who calls; raises Rejected (PS3.8 9.3.4)."""
         not_understood = refusal(request)
         if not_understood is not None:
             raise Rejected(*not_understood, "protocol version or application context not supported")
-        caller = self._door.rules.admit(request.called, request.calling, self._address)
-        return caller, self._door.limits.take(caller.identity)
+        return self._door.rules.admit(request.called, request.calling, self._address)
 
     def _converse(self, request: Request, caller: Caller) -> None:
         answer, contexts = negotiate(request, self._door.settings)
@@ -118,6 +117,7 @@ class Acceptor:
             read_timeout=self._door.settings.read_timeout_seconds,
         )
         self._log = self._log.bind(calling=request.calling, called=request.called)
+        self._opened = True
         metrics.association_opened()
         self._log.info("association opened", contexts=len(request.contexts), accepted=len(contexts))
         try:

@@ -1,7 +1,8 @@
 """How many associations there may be at once, in all and for each caller."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from threading import Lock
 
 from gateway.security.ae_rules import Rejected
@@ -19,18 +20,19 @@ class Limits:
         self._taken: Counter[str] = Counter()
         self._lock = Lock()
 
-    def take(self, caller: str) -> Callable[[], None]:
-        """Take a place for `caller`; gives what gives it back. Raises Rejected (transient) when none is free."""
+    @contextmanager
+    def place(self, caller: str) -> Iterator[None]:
+        """A place for `caller` while in the context. Raises Rejected (transient) when none is free."""
         with self._lock:
             if self._taken.total() >= self._total:
                 raise Rejected(*_LOCAL_LIMIT_EXCEEDED, "too many associations")
             if self._taken[caller] >= self._per_caller:
                 raise Rejected(*_LOCAL_LIMIT_EXCEEDED, "too many associations of this caller")
             self._taken[caller] += 1
-        return lambda: self._give_back(caller)
-
-    def _give_back(self, caller: str) -> None:
-        with self._lock:
-            self._taken[caller] -= 1
-            if not self._taken[caller]:
-                del self._taken[caller]
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken[caller] -= 1
+                if not self._taken[caller]:
+                    del self._taken[caller]

@@ -11,10 +11,11 @@ import pytest
 
 from gateway.dimse.server import DimseServer
 from storage.errors import Fault, Invalid
+from tests.dimse.conftest import requires_dcmtk
 from tests.dimse.peers import RememberingArchive
 from tests.samples import ct, dataset_bytes, part10
 
-pytestmark = pytest.mark.usefixtures("requires_dcmtk")
+pytestmark = requires_dcmtk
 
 
 def run(tool: str, server: DimseServer, *arguments: str | Path) -> subprocess.CompletedProcess[str]:

@@ -1,5 +1,6 @@
 """Sending files: to our own server, to pynetdicom and to storescp."""
 
+import io
 import os
 import socket
 import subprocess
@@ -8,6 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import pydicom
 import pytest
 from pynetdicom import AE, AllStoragePresentationContexts, evt
 from pynetdicom.events import Event
@@ -19,8 +21,9 @@ from gateway.dimse.part10 import read_file_meta
 from gateway.dimse.requestor import AssociationRejected, release
 from gateway.dimse.send import DimseSender, NotAccepted, Unreachable
 from gateway.dimse.server import DimseServer
+from storage.dicom.identity import is_uid
 from storage.errors import Exhausted, Fault, Invalid
-from tests.dimse.conftest import Serve
+from tests.dimse.conftest import Serve, requires_dcmtk
 from tests.dimse.peers import CT, EXPLICIT, IMPLICIT, RememberingArchive, data_pdu, pdv, user
 from tests.samples import ct, dataset_bytes, part10, valid_files
 
@@ -253,7 +256,7 @@ def test_pynetdicom_receives(file: Path) -> None:
     assert received == [dataset_bytes(file.read_bytes())]
 
 
-@pytest.mark.usefixtures("requires_dcmtk")
+@requires_dcmtk
 def test_storescp_receives(file: Path, tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -278,15 +281,17 @@ def test_storescp_receives(file: Path, tmp_path: Path) -> None:
     assert arrived.read_bytes().endswith(dataset_bytes(file.read_bytes()))
 
 
-def test_every_valid_file_of_the_corpus(server: DimseServer, archive: RememberingArchive) -> None:
-    files, pairs = [], []
+def test_what_is_announced_is_what_the_data_set_says(tmp_path: Path) -> None:
+    """Files whose file meta information was left behind when somebody edited them are common."""
+    compared = 0
     for path, data in valid_files():
+        ds = pydicom.dcmread(io.BytesIO(data), stop_before_pixels=True)
+        if not is_uid(ds.SOPInstanceUID) or ds.file_meta.TransferSyntaxUID.is_deflated:
+            continue
         with path.open("rb") as stream:
             meta = read_file_meta(stream)
-            assert data[stream.tell() :] == stream.read()
-        files.append((path, meta))
-        pairs.append((meta.sop_class, meta.transfer_syntax))
-    with sender(server.address, pairs) as sending:
-        for path, meta in files:
-            assert sending.send(path) == 0, path
-            assert archive.kept.pop().expected.sop_uid == meta.sop_uid
+            assert stream.read() == dataset_bytes(data)
+        expected = (ds.SOPClassUID, ds.SOPInstanceUID, ds.file_meta.TransferSyntaxUID)
+        assert (meta.sop_class, meta.sop_uid, meta.transfer_syntax) == expected, path
+        compared += 1
+    assert compared > 150
