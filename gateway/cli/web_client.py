@@ -1,5 +1,6 @@
 """The HTTP client of the command: where the DICOMweb root is, who we are, and answers of bounded size."""
 
+import ssl
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +42,9 @@ class WebClient:
         headers = {"User-Agent": "gateway", "Accept": DICOM_JSON}
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
-        self._client = httpx.Client(headers=headers, timeout=TIMEOUTS)
+        # The certificates that the system trusts, a hospital's own among them; without TLS there is nothing to verify.
+        trusted = ssl.create_default_context() if self.root.lower().startswith("https:") else False
+        self._client = httpx.Client(headers=headers, timeout=TIMEOUTS, verify=trusted)
 
     def get(self, path: str, parameters: Iterable[tuple[str, str]] = ()) -> Answer:
         return self._answer("GET", path, params=httpx.QueryParams(list(parameters)))
