@@ -228,6 +228,8 @@ class _Reader:
             self._note_pixel_data(tag, start, position - start, fragments)
         if not fragments.items:
             return {"vr": vr.name}, position
+        if not scope.encoding.explicit:
+            vr = BY_NAME["OB"]  # as it must be when encapsulated (PS3.5 A.4)
         spans = tuple(Span(item.offset - self._base, item.length) for item in fragments.items)
         return self._bulk(tag, vr, scope, spans), position
 
