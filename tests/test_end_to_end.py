@@ -4,6 +4,7 @@ import io
 import socket
 import subprocess
 import time
+import zlib
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -75,6 +76,13 @@ def retrieved(web: str, ds: pydicom.Dataset) -> bytes:
     return answer.content
 
 
+def comparable(file: bytes) -> bytes:
+    """The data set; a deflated one without the byte that pads it to an even length on the wire (PS3.5 A.5)."""
+    ds = pydicom.dcmread(io.BytesIO(file), stop_before_pixels=True)
+    data = samples.dataset_bytes(file)
+    return zlib.decompressobj(-15).decompress(data) if ds.file_meta.TransferSyntaxUID.is_deflated else data
+
+
 @requires_dcmtk
 def test_every_valid_file_sent_by_storescu_comes_back_byte_for_byte(
     gateway: GatewayProcess, storescp: tuple[int, Path], tmp_path: Path
@@ -98,7 +106,7 @@ def test_every_valid_file_sent_by_storescu_comes_back_byte_for_byte(
             sent = witness.read_bytes()
             ds = pydicom.dcmread(io.BytesIO(sent), stop_before_pixels=True)
             answer = retrieved(gateway.dicomweb, ds)
-            assert samples.dataset_bytes(answer) == samples.dataset_bytes(sent), witness.name
+            assert comparable(answer) == comparable(sent), witness.name
             meta = pydicom.dcmread(io.BytesIO(answer), stop_before_pixels=True).file_meta
             assert meta.TransferSyntaxUID == ds.file_meta.TransferSyntaxUID
             (row,) = client.search_for_instances(
@@ -114,7 +122,9 @@ def test_every_valid_file_sent_by_storescu_comes_back_byte_for_byte(
 
 def _storescu_can_read(file: Path) -> bool:
     """dcmtk cannot parse a few of the deliberately odd files; what it cannot read it cannot send."""
-    return subprocess.run(["dcmdump", "-q", "+E", str(file)], capture_output=True).returncode == 0
+    command = ["dcmdump", "-q", "+P", "0008,0016", "+P", "0008,0018", str(file)]
+    result = subprocess.run(command, capture_output=True, text=True)
+    return result.returncode == 0 and result.stdout.count(" UI ") >= 2
 
 
 @requires_dcmtk
@@ -129,7 +139,8 @@ def test_a_ct_with_a_chinese_name_is_found_and_read(gateway: GatewayProcess, tmp
     storescu(*gateway.dimse, "-xe", sorted(tmp_path.iterdir()))
 
     client = DICOMwebClient(gateway.dicomweb)
-    (study,) = client.search_for_studies(search_filters={"PatientName": "*小东*", "PatientID": "P7"})
+    filters = {"PatientName": "*小东*", "PatientID": "P7"}
+    (study,) = client.search_for_studies(fields=["StudyDescription"], search_filters=filters)
     assert study["00100010"]["Value"][0]["Ideographic"] == "王^小东"
     assert study["00081030"]["Value"] == ["胸部CT平扫"]
     assert (study["00201206"]["Value"], study["00201208"]["Value"]) == ([3], [600])
