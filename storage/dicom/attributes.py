@@ -163,7 +163,7 @@ def tag_of(name: str) -> str | None:
     """The tag as 8 upper-case hexadecimal digits of a keyword, or of such digits in either case; None for others."""
     if _HEX_TAG.fullmatch(name):
         return name.upper()
-    tag = tag_for_keyword(name)
+    tag = tag_for_keyword(name) if name else None  # the dictionary has entries without a keyword
     return None if tag is None else f"{tag:08X}"
 
 
