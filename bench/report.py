@@ -158,8 +158,14 @@ def caption(results: Results) -> str:
         f"{about['date']}, {about['cores']} cores ({about['processor']}) shared by server and load, "
         f"Python {about['python']}, write and fsync of 4 KB: {about['fsync_ms']} ms; workers: {about['workers']}, "
         f"repetitions: {about['repeat']}, small studies: {about['studies']}, slices in a CT series: "
-        f"{about['slices']}, large object: {about['large_mib']} MiB. Median (smallest to largest)."
+        f"{about['slices']}, large object: {about['large_mib']} MiB; other processes used {_noise(results):.1f} cores. "
+        "Median (smallest to largest)."
     )
+
+
+def _noise(results: Results) -> float:
+    taken = [sample for servers in results.samples.values() for samples in servers.values() for sample in samples]
+    return statistics.median(sample.other_cores for sample in taken) if taken else 0.0
 
 
 def write_readme(results: Results) -> None:

@@ -15,6 +15,7 @@ from rich.table import Table
 from gateway.cli.web_client import Answer, CannotUse, WebClient, read_token
 
 NOTHING_FOUND, NO_ANSWER = 1, 2
+_NO_LIMIT = 10_000
 DEFAULT_ROOT = "http://127.0.0.1:8080/dicomweb"
 
 
@@ -73,7 +74,10 @@ def search(
     as_json: Annotated[bool, typer.Option("--json", help="Print the DICOM JSON array.")] = False,
 ) -> None:
     """Search studies, series or instances. Exit status, as that of grep: 0 found; 1 nothing found; 2 no answer."""
-    parameters = [("limit", str(limit)), ("offset", str(offset)), *(("includefield", name) for name in include or ())]
+    included = list(include or ())
+    if level is Level.STUDY and not as_json:
+        included.append("StudyDescription")  # shown in the table; servers need not return it unasked (PS3.18 10.6.3)
+    parameters = [("limit", str(limit)), ("offset", str(offset)), *(("includefield", name) for name in included)]
     try:
         parameters = [*map(_key, keys or ()), *parameters]
         rows, warnings = _ask(url, _resource(level, study, series), parameters, read_token(token_file))
@@ -142,12 +146,11 @@ def _rows(url: str, answer: Answer) -> list[dict[str, Any]]:
 def _show(rows: Sequence[dict[str, Any]], level: Level) -> None:
     table = Table(box=None, pad_edge=False)
     for heading, _ in COLUMNS[level]:
-        # A UID that is cut or broken over lines cannot be used.
-        table.add_column(heading, no_wrap=heading.endswith("UID"), overflow="fold")
+        table.add_column(heading, no_wrap=True)
     for row in rows:
         table.add_row(*(_text(row.get(tag, {})) for _, tag in COLUMNS[level]))
-    # Without a terminal there is no width to fit into, and a line is a row for whatever reads it.
-    Console(highlight=False, markup=False, width=None if sys.stdout.isatty() else 1000).print(table)
+    # Columns as wide as their values, whatever the terminal: a UID that is folded cannot be copied.
+    Console(highlight=False, markup=False, width=_NO_LIMIT).print(table)
 
 
 def _text(element: dict[str, Any]) -> str:

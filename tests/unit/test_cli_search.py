@@ -51,11 +51,12 @@ def test_keys_reach_the_server_as_they_were_meant(search: Search, server: FakeDi
         ("PatientID", ""),
         ("limit", "20"),
         ("offset", "0"),
+        ("includefield", "StudyDescription"),
     ]
 
 
 def test_paging_and_further_attributes(search: Search, server: FakeDicomWeb) -> None:
-    search("--limit", "5", "--offset", "10", "--include", "PatientAge", "--include", "00080090")
+    search("--json", "--limit", "5", "--offset", "10", "--include", "PatientAge", "--include", "00080090")
     assert asked(server)[1] == [
         ("limit", "5"),
         ("offset", "10"),
