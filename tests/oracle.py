@@ -59,7 +59,8 @@ class _Comparison:
         self.big = instance.transfer_syntax == ExplicitVRBigEndian
 
     def dataset(self, ours: JsonDataset, oracle: Dataset, path: str) -> Iterator[str]:
-        tags = {f"{tag:08X}": tag for tag in oracle.keys() if tag.element and tag.group > 7 and tag < 0xFFFC0000}  # D1
+        present = [tag for tag in list(oracle.keys()) if tag.element and tag.group > 7 and tag < 0xFFFC0000]  # D1
+        tags = {f"{tag:08X}": tag for tag in present}
         if list(ours) != sorted(tags):
             yield f"{path}: other elements, or not in ascending order: {sorted(set(ours) ^ set(tags))}"
             return
@@ -96,17 +97,14 @@ class _Comparison:
         found = [self.body[offset : offset + length] for offset, length in bulk.spans]
         if ours != {"vr": element.VR, "BulkDataURI": f"bulkdata/{where}"} or bulk.vr != element.VR:
             yield f"{where}: {ours} instead of a bulk value of VR {element.VR}"
-        if element.is_undefined_length:
-            wanted = list(generate_fragments(element.value))[1:]
-        else:
-            wanted = [element.value]
+        wanted = list(generate_fragments(element.value))[1:] if element.is_undefined_length else [element.value]
         if found != wanted:
             yield f"{where}: other bytes in the bulk value"
 
     def expected(self, element: DataElement, raw: Any) -> dict[str, Any]:
-        if isinstance(raw, RawDataElement) and raw.VR == "UN" and element.tag.is_private:
-            if not element.tag.is_private_creator:  # D7
-                return self.inline("UN", raw.value)
+        private = element.tag.is_private and not element.tag.is_private_creator
+        if private and isinstance(raw, RawDataElement) and raw.VR == "UN":  # D7
+            return self.inline("UN", raw.value)
         vr, value = str(element.VR), element.value
         if vr in BINARY:
             return self.inline(vr, value)

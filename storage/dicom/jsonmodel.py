@@ -28,7 +28,7 @@ from storage.dicom.texts import CHARSET_VRS, Entry, WaitingTexts, means_ascii
 from storage.dicom.values import BY_NAME, SQ, UN, UN_SQ, VR, inline, swapped
 from storage.errors import Fault, Invalid
 
-MAX_DEPTH = 100  # of sequences; encoders of JSON give up at some 250 levels, and one sequence makes two
+MAX_DEPTH = 80  # of sequences; the encoder of JSON gives up at 254 levels, and one sequence makes three
 MAX_ELEMENTS = 2_000_000
 PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = range(0x7FE00008, PIXEL_DATA + 1)  # Float, Double Float and (integer) Pixel Data

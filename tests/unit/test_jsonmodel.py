@@ -1,6 +1,6 @@
 """The DICOM JSON Model: equal to pydicom's but for the rules of `tests.oracle`, and the cases those leave open."""
 
-import io
+import base64
 import json
 import struct
 import warnings
@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import orjson
-import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -24,32 +23,33 @@ from pydicom.uid import (
 from storage.dicom.parse import parse
 from storage.errors import Invalid
 from tests import oracle
+from tests.raw import (
+    ITEM_END,
+    SEQUENCE_END,
+    UNDEFINED,
+    encapsulated,
+    explicit,
+    implicit,
+    item,
+    open_item,
+    parents,
+    uids,
+)
 from tests.samples import corpus, ct, part10
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
 
 
-def element(tag: int, vr: str, value: bytes) -> bytes:
-    """An element in explicit VR little endian, as it stands: nothing padded, nothing checked."""
-    head = struct.pack("<HH2s", tag >> 16, tag & 0xFFFF, vr.encode())
-    if vr in ("OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV") or not vr.isalpha():
-        return head + struct.pack("<HI", 0, len(value)) + value
-    return head + struct.pack("<H", len(value)) + value
+def json_of(*elements: bytes) -> dict[str, Any]:
+    """The JSON of an instance with these elements, its UIDs left out."""
+    instance = parse(uids() + parents() + b"".join(elements))
+    found: dict[str, Any] = orjson.loads(instance.metadata)
+    return {key: entry for key, entry in found.items() if entry["vr"] != "UI"}
 
 
-IDENTITY = (
-    element(0x00080016, "UI", b"1.2.840.10008.5.1.4.1.1.2\0")
-    + element(0x00080018, "UI", b"1.2.3\0")
-    + element(0x0020000D, "UI", b"1.2.4\0")
-    + element(0x0020000E, "UI", b"1.2.5\0")
-)
-
-
-def json_of(tag: int, vr: str, value: bytes) -> dict[str, Any]:
-    """How one element with these bytes appears in the JSON."""
-    data = IDENTITY + element(tag, vr, value)
-    found: dict[str, Any] = orjson.loads(parse(data).metadata)[f"{tag:08X}"]
-    return found
+def values_of(vr: str, raw: bytes) -> Any:
+    """The entry of an element (of a group after all UIDs) with this VR and these bytes."""
+    return json_of(explicit(0x00310001, vr, raw))["00310001"]
 
 
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
@@ -157,3 +157,323 @@ def test_generated_data_sets_read_as_pydicom_reads_them(generated: Dataset, tran
     instance = parse(data)
     assert oracle.differences(instance, data) == []
     assert instance.repair is None
+
+
+@pytest.mark.parametrize(
+    ("vr", "raw", "value"),
+    [
+        ("IS", b"12 ", [12]),
+        ("IS", b"-7\\\\+3", [-7, None, 3]),
+        ("IS", b"1.5", ["1.5"]),
+        ("IS", b"1_0", ["1_0"]),
+        ("IS", b"99999999999999999999", ["99999999999999999999"]),
+        ("DS", b"1.50\\-.5\\2.", [1.5, -0.5, 2.0]),
+        ("DS", b"NaN\\inf\\1e999\\1,5", ["NaN", "inf", "1e999", "1,5"]),
+        ("DS", b"0.1234567890123456789", ["0.1234567890123456789"]),
+        ("DS", b"9007199254740993", ["9007199254740993"]),
+        ("DS", b"1e-400", ["1e-400"]),
+        ("UV", struct.pack("<QQ", 2**53, 2**53 + 1), [2**53, str(2**53 + 1)]),
+        ("SV", struct.pack("<q", -(2**63)), [str(-(2**63))]),
+        ("AT", struct.pack("<HH", 0x0018, 0x106A), ["0018106A"]),
+        ("LT", b"  a\\b ", ["  a\\b"]),
+        ("UT", b"a\\b", ["a\\b"]),
+        ("UR", b"http://a/b\\c ", ["http://a/b\\c"]),
+        ("LO", b" a \\\\ b\0", ["a", None, "b"]),
+        ("PN", b"A^B==C\\\\D=", [{"Alphabetic": "A^B", "Phonetic": "C"}, None, {"Alphabetic": "D"}]),
+        ("DA", b"2024.01.02", ["2024.01.02"]),
+        ("CS", b"\xd0\xd8", ["ÐØ"]),
+        ("SH", b"a\x01\tb", ["a\x01\tb"]),
+    ],
+)
+def test_values(vr: str, raw: bytes, value: list[Any]) -> None:
+    scs = explicit(0x00080005, "CS", b"ISO_IR 100")
+    found = json_of(scs, explicit(0x00310001, vr, raw))
+    assert found["00310001"] == {"vr": vr, "Value": value}
+
+
+@pytest.mark.parametrize("vr", ["LO", "PN", "IS", "DS", "US", "FD", "AT", "SQ", "OB", "UN", "UT", "LT"])
+def test_an_empty_value_has_only_its_vr(vr: str) -> None:
+    assert values_of(vr, b"") == {"vr": vr}
+
+
+@pytest.mark.parametrize("vr", ["LO", "PN", "LT", "CS", "IS"])
+def test_padding_alone_is_an_empty_value(vr: str) -> None:
+    assert values_of(vr, b"  ") == {"vr": vr}
+
+
+@pytest.mark.parametrize(
+    ("vr", "raw"),
+    [
+        ("FL", struct.pack("<f", float("nan"))),
+        ("FD", struct.pack("<dd", 1.0, float("inf"))),
+        ("US", b"\1\2\3"),
+        ("UV", b"1234"),
+        ("OW", b"\1\2\3\4"),
+    ],
+)
+def test_what_json_cannot_say_is_inline_binary(vr: str, raw: bytes) -> None:
+    assert values_of(vr, raw) == {"vr": vr, "InlineBinary": base64.b64encode(raw).decode()}
+
+
+def test_a_broken_value_of_a_vr_that_must_not_be_binary_is_unknown() -> None:
+    assert values_of("AT", b"\1\2") == {"vr": "UN", "InlineBinary": "AQI="}
+
+
+def test_values_longer_than_the_limits_are_named_by_uri() -> None:
+    data = (
+        uids()
+        + parents()
+        + b"".join(
+            [
+                explicit(0x00310001, "OB", bytes(1024)),
+                explicit(0x00310002, "OB", bytes(1026)),
+                explicit(0x00310003, "UT", b"a" * (256 << 10)),
+                explicit(0x00310004, "UT", b"a" * ((256 << 10) + 2)),
+                explicit(0x00310005, "UN", b"a" * 2000),
+                explicit(0x00310006, "SQ", item(explicit(0x00310002, "OW", bytes(2000)))),
+            ]
+        )
+    )
+    instance = parse(data)
+    assert set(instance.bulk) == {"00310002", "00310004", "00310005", "00310006/1/00310002"}
+    assert instance.dataset["00310002"] == {"vr": "OB", "BulkDataURI": "bulkdata/00310002"}
+    for path, length in (("00310002", 1026), ("00310004", (256 << 10) + 2), ("00310006/1/00310002", 2000)):
+        ((offset, found),) = instance.bulk[path].spans
+        assert found == length
+        assert data[offset - 4 : offset] == struct.pack("<I", length)
+
+
+def test_pixel_data_is_always_named_by_uri_also_in_icons() -> None:
+    icon = explicit(0x00880200, "SQ", item(explicit(0x7FE00010, "OW", b"abcd")))
+    instance = parse(uids() + parents() + icon + explicit(0x7FE00010, "OW", b"wxyz"))
+    assert instance.dataset["7FE00010"] == {"vr": "OW", "BulkDataURI": "bulkdata/7FE00010"}
+    assert set(instance.bulk) == {"7FE00010", "00880200/1/7FE00010"}
+
+
+def test_fragments_of_an_icon_have_spans_of_their_own() -> None:
+    icon = explicit(0x00880200, "SQ", open_item(encapsulated([b"ab", b"cdef"])) + SEQUENCE_END, UNDEFINED)
+    data = uids() + parents() + icon
+    bulk = parse(data).bulk["00880200/1/7FE00010"]
+    assert [data[offset : offset + length] for offset, length in bulk.spans] == [b"ab", b"cdef"]
+
+
+def test_sequences_of_every_form() -> None:
+    inner = explicit(0x00310010, "LO", b"x ")
+    forms = [
+        explicit(0x00310001, "SQ", item(inner) + item(b"")),
+        explicit(0x00310001, "SQ", open_item(inner) + open_item(b"")),
+        explicit(0x00310001, "SQ", item(inner) + open_item(b"") + SEQUENCE_END, UNDEFINED),
+        explicit(0x00310001, "SQ", open_item(inner) + item(b"") + SEQUENCE_END, UNDEFINED),
+    ]
+    for form in forms:
+        found = json_of(form, explicit(0x00310020, "LO", b"after "))
+        assert found["00310001"] == {"vr": "SQ", "Value": [{"00310010": {"vr": "LO", "Value": ["x"]}}, {}]}
+        assert found["00310020"]["Value"] == ["after"]
+
+
+def test_an_unknown_of_undefined_length_is_a_sequence_in_implicit_vr() -> None:
+    content = item(implicit(0x00080100, b"C1")) + open_item(implicit(0x00080104, b"meaning ")) + SEQUENCE_END
+    found = json_of(explicit(0x00310001, "UN", content, UNDEFINED), explicit(0x00310020, "LO", b"after "))
+    assert found["00310001"]["vr"] == "SQ"
+    assert [list(entry) for entry in found["00310001"]["Value"]] == [["00080100"], ["00080104"]]
+    assert found["00310020"]["Value"] == ["after"]
+
+
+def test_public_attributes_sent_as_unknown_are_known_again() -> None:
+    requests = item(implicit(0x00400007, b"CT ")) + item(b"")
+    found = json_of(
+        explicit(0x00100010, "UN", b"Wang^Li "),
+        explicit(0x00280010, "UN", b"\x10\0"),
+        explicit(0x00400275, "UN", requests),
+    )
+    assert found["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Wang^Li"}]}
+    assert found["00280010"] == {"vr": "US", "Value": [16]}
+    assert found["00400275"] == {"vr": "SQ", "Value": [{"00400007": {"vr": "LO", "Value": ["CT"]}}, {}]}
+
+
+def test_a_sequence_sent_as_unknown_that_is_none_keeps_its_bytes() -> None:
+    content = item(implicit(0x00400007, "检查".encode(), 99))
+    assert json_of(explicit(0x00400275, "UN", content))["00400275"] == {
+        "vr": "UN",
+        "InlineBinary": base64.b64encode(content).decode(),
+    }
+
+
+def test_private_unknowns_keep_their_bytes_and_their_creator() -> None:
+    found = json_of(explicit(0x00310010, "UN", b"ACME"), explicit(0x00311001, "UN", b"text"))
+    assert found["00310010"] == {"vr": "LO", "Value": ["ACME"]}
+    assert found["00311001"] == {"vr": "UN", "InlineBinary": "dGV4dA=="}
+
+
+def test_implicit_vr_takes_private_vrs_from_the_dictionary_of_the_creator_only() -> None:
+    siemens = implicit(0x00290010, b"SIEMENS CSA HEADER") + implicit(0x00291008, b"IMAGE NUM 4 ")
+    other = implicit(0x00290010, b"ACME") + implicit(0x00291008, b"IMAGE NUM 4 ")
+    head = implicit(0x00080016, b"1.2.840.10008.5.1.4.1.1.2\0") + implicit(0x00080018, b"1.2.3\0")
+    head += implicit(0x0020000D, b"1.2.4\0") + implicit(0x0020000E, b"1.2.5\0")
+    assert parse(head + siemens).dataset["00291008"] == {"vr": "CS", "Value": ["IMAGE NUM 4"]}
+    assert parse(head + other).dataset["00291008"]["vr"] == "UN"
+
+
+@pytest.mark.parametrize(("representation", "vr", "value"), [(0, "US", 65535), (1, "SS", -1)])
+def test_implicit_vr_settles_the_sign_by_pixel_representation(representation: int, vr: str, value: int) -> None:
+    data = part10(ct(PixelRepresentation=representation, SmallestImagePixelValue=value), ImplicitVRLittleEndian)
+    assert parse(data).dataset["00280106"] == {"vr": vr, "Value": [value]}
+
+
+def test_the_first_of_two_equal_tags_counts_and_the_json_ascends() -> None:
+    found = json_of(
+        explicit(0x00310009, "LO", b"nine"),
+        explicit(0x00310003, "LO", b"first "),
+        explicit(0x00310003, "LO", b"second"),
+        explicit(0x00310009, "SQ", item(explicit(0x00310001, "OB", bytes(2000))) + SEQUENCE_END, UNDEFINED),
+    )
+    assert list(found) == ["00310003", "00310009"]
+    assert found["00310003"]["Value"] == ["first"]
+    assert found["00310009"]["Value"] == ["nine"]
+
+
+def test_group_lengths_and_groups_of_command_and_meta_are_left_out() -> None:
+    data = explicit(0x00080000, "UL", b"\0\0\0\0") + uids() + parents() + explicit(0x00280000, "UL", b"\1\0\0\0")
+    assert list(parse(data).dataset) == ["00080016", "00080018", "0020000D", "0020000E"]
+    inside = uids() + parents() + explicit(0x00020010, "UI", b"1.2\0") + explicit(0x00000900, "US", b"\0\0")
+    assert list(parse(inside).dataset) == ["00080016", "00080018", "0020000D", "0020000E"]
+
+
+def test_an_unknown_vr_has_the_long_form_and_bad_letters_are_found_out() -> None:
+    head = struct.pack("<HH2sHI", 0x0031, 1, b"ZZ", 0, 4) + b"abcd"
+    assert json_of(head, explicit(0x00310020, "LO", b"after "))["00310001"] == {"vr": "UN", "InlineBinary": "YWJjZA=="}
+    short = struct.pack("<HH2sH", 0x0031, 1, b"??", 4) + b"abcd"
+    assert json_of(short, explicit(0x00310020, "LO", b"after "))["00310020"]["Value"] == ["after"]
+    single = struct.pack("<HHI", 0x0010, 0x0020, 4) + b"P123"
+    assert json_of(single, explicit(0x00310020, "LO", b"after "))["00100020"] == {"vr": "LO", "Value": ["P123"]}
+
+
+def test_an_item_may_switch_to_explicit_vr() -> None:
+    switched = implicit(0x00400275, item(explicit(0x00400007, "LO", b"CT")))
+    plain = b"".join(
+        implicit(tag, value)
+        for tag, value in [
+            (0x00080016, b"1.2.840.10008.5.1.4.1.1.2\0"),
+            (0x00080018, b"1.2.3\0"),
+            (0x0020000D, b"1.2.4\0"),
+            (0x0020000E, b"1.2.5\0"),
+        ]
+    )
+    assert parse(plain + switched).dataset["00400275"]["Value"] == [{"00400007": {"vr": "LO", "Value": ["CT"]}}]
+
+
+def test_nesting_is_bounded() -> None:
+    def nested(levels: int) -> bytes:
+        data = b""
+        for _ in range(levels):
+            data = explicit(0x00310001, "SQ", open_item(data) + SEQUENCE_END, UNDEFINED)
+        return data
+
+    entry = parse(uids() + parents() + nested(80)).dataset["00310001"]
+    for _ in range(79):
+        entry = entry["Value"][0]["00310001"]
+    assert entry == {"vr": "SQ", "Value": [{}]}
+    with pytest.raises(Invalid, match="nested deeper than 80"):
+        parse(uids() + parents() + nested(81))
+    with pytest.raises(Invalid, match="nested deeper than 80"):
+        parse(uids() + parents() + nested(20_000))
+
+
+def test_ten_thousand_items() -> None:
+    content = open_item(explicit(0x00310002, "LO", b"ab")) * 10_000
+    found = json_of(explicit(0x00310001, "SQ", content + SEQUENCE_END, UNDEFINED))
+    assert len(found["00310001"]["Value"]) == 10_000
+
+
+NAME = "王^小东"
+
+
+def text_of(declared: bytes, *elements: bytes) -> Any:
+    return parse(explicit(0x00080005, "CS", declared) + uids() + b"".join(elements) + parents())
+
+
+def test_text_in_a_wrongly_declared_character_set_is_read_and_said_to_be_repaired() -> None:
+    instance = text_of(
+        b"ISO_IR 100",
+        explicit(0x00081030, "LO", "胸部平扫检查".encode("gbk")),
+        explicit(0x00100010, "PN", NAME.encode("gbk")),
+    )
+    assert instance.dataset["00100010"]["Value"] == [{"Alphabetic": NAME}]
+    assert instance.dataset["00081030"]["Value"] == ["胸部平扫检查"]
+    assert instance.repair == "ISO_IR 100 read as GB18030"
+    assert instance.dataset["00080005"] == {"vr": "CS", "Value": ["ISO_IR 100"]}
+
+
+def test_an_item_may_declare_a_character_set_of_its_own() -> None:
+    sequence = item(explicit(0x00080005, "CS", b"ISO_IR 192") + explicit(0x00080104, "LO", "胸部".encode()))
+    inherits = item(explicit(0x00080104, "LO", "胸部".encode("gb18030")))
+    instance = text_of(
+        b"GB18030",
+        explicit(0x00081032, "SQ", sequence + inherits),
+        explicit(0x00100010, "PN", b"Wang^XiaoDong=" + NAME.encode("gb18030")),
+    )
+    assert [entry["00080104"]["Value"] for entry in instance.dataset["00081032"]["Value"]] == [["胸部"], ["胸部"]]
+    assert instance.dataset["00100010"]["Value"] == [{"Alphabetic": "Wang^XiaoDong", "Ideographic": NAME}]
+    assert instance.repair is None
+
+
+def test_a_backslash_that_is_half_of_a_character_does_not_split() -> None:
+    name = "郳晓"  # the first has the trail byte 5CH in GBK
+    assert b"\\" in name.encode("gbk")
+    instance = text_of(b"GBK", explicit(0x00081030, "LO", name.encode("gbk") + b"\\B"))
+    assert instance.dataset["00081030"]["Value"] == [name, "B"]
+
+
+def test_escape_sequences_do_not_reach_the_json() -> None:
+    korean = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7"
+    instance = text_of(b"\\ISO 2022 IR 149", explicit(0x00100010, "PN", korean))
+    assert instance.dataset["00100010"]["Value"] == [{"Alphabetic": "Hong^Gildong", "Ideographic": "洪^吉洞"}]
+
+
+def test_ascii_bytes_are_read_as_the_character_set_has_them() -> None:
+    instance = text_of(b"ISO_IR 13", explicit(0x00081030, "LO", b"a~b "), explicit(0x00080060, "CS", b"CT"))
+    assert instance.dataset["00081030"]["Value"] == ["a‾b"]
+    assert instance.dataset["00080060"]["Value"] == ["CT"]
+
+
+def test_undecodable_text_stays_valid_utf8() -> None:
+    instance = text_of(b"ISO_IR 192", explicit(0x00081030, "LO", b"ab\xff\xfe"))
+    assert instance.dataset["00081030"]["Value"][0].startswith("ab")
+    instance.metadata.decode("utf-8")
+
+
+def test_big_endian_values_are_given_in_little_endian() -> None:
+    ds = ct(RedPaletteColorLookupTableData=b"\1\2\3\4", SelectorODValue=bytes(range(8)), SelectorULValue=[1, 2])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        data = part10(ds, ExplicitVRBigEndian)
+    found = parse(data).dataset
+    assert found["00281201"] == {"vr": "OW", "InlineBinary": base64.b64encode(b"\2\1\4\3").decode()}
+    assert found["00720073"]["InlineBinary"] == base64.b64encode(bytes(range(8))[::-1]).decode()
+    assert found["00720078"]["Value"] == [1, 2]
+    assert found["00280010"]["Value"] == [16]
+
+
+LEFTOVERS = "bytes after the end of the data set are ignored"
+
+
+def test_leftovers_after_the_data_set_are_ignored() -> None:
+    whole = uids() + parents() + explicit(0x7FE00010, "OW", b"abcd")
+    for rest, warned in [
+        (explicit(0xFFFCFFFC, "OB", bytes(20)), False),
+        (bytes(3), True),
+        (bytes(513), True),
+        (b"\xde\xad\xbe\xef", True),
+        (b"\xde\xad\xbe\xef" * 10, True),
+    ]:
+        instance = parse(whole + rest)
+        assert list(instance.dataset)[-1] == "7FE00010"
+        assert (LEFTOVERS in instance.warnings) is warned
+    assert parse(uids() + parents() + bytes(600)).warnings == (LEFTOVERS,)
+    after = explicit(0xFFFAFFFA, "SQ", item(explicit(0x04000005, "US", b"\1\0")))
+    assert list(parse(whole + after).dataset)[-1] == "FFFAFFFA"
+
+
+def test_a_delimiter_too_many_is_passed_over() -> None:
+    found = json_of(SEQUENCE_END, ITEM_END, explicit(0x00310020, "LO", b"after "))
+    assert found["00310020"]["Value"] == ["after"]
