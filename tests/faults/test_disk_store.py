@@ -20,6 +20,7 @@ import pytest
 from storage.errors import Conflict, Exhausted, Invalid, NotFound, StorageError, Unavailable
 from storage.objects import disk, file_body, folders
 from storage.objects.disk import DiskStore
+from storage.objects.disk_errors import translated
 from storage.objects.staging import NAME
 
 KILLS = 6
@@ -171,6 +172,15 @@ def test_a_disk_that_fills_up_half_way_leaves_nothing(store: DiskStore, monkeypa
     assert list(store.staging.iterdir()) == []
 
 
+def test_a_device_that_is_always_full_is_exhausted() -> None:
+    file = os.open("/dev/full", os.O_WRONLY)
+    try:
+        with pytest.raises(Exhausted), translated("write"):
+            disk._write(file, [b"x"])
+    finally:
+        os.close(file)
+
+
 def test_a_limit_of_the_kernel_leaves_nothing(tmp_path: Path) -> None:
     code = f"""
 import resource
@@ -294,6 +304,19 @@ def test_no_link_below_the_root_is_followed(store: DiskStore, tmp_path: Path) ->
         store.put("spool/folder/new", [b"x"])
     store.delete(["spool/folder/secret"])
     assert everything(outside) == [outside / "secret"]
+
+
+def test_a_process_that_just_ends_is_quiet(tmp_path: Path) -> None:
+    code = f"""
+from pathlib import Path
+from storage.objects.disk import DiskStore
+store = DiskStore(Path({str(tmp_path)!r}))
+for number in range(20):
+    store.put(f"spool/{{number}}/x", [b"x"])
+body = store.get("spool/1/x")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_a_root_that_is_a_link_is_the_place_it_names(tmp_path: Path) -> None:

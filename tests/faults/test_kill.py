@@ -1,5 +1,6 @@
 """SIGKILL at random moments: nothing acknowledged is lost, nothing half is visible."""
 
+import itertools
 import random
 import threading
 import time
@@ -7,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE
 
+from gateway.dimse import command
 from tests import samples
+from tests.dimse.peers import RawPeer
 from tests.gateway_process import GatewayProcess
 
 ASSOCIATIONS = 4
@@ -36,21 +37,19 @@ class Senders:
             assert not thread.is_alive()
 
     def _send(self, lane: int) -> None:
-        ae = AE(ae_title=f"SENDER{lane}")
-        ae.add_requested_context(samples.CT, ExplicitVRLittleEndian)
-        association = ae.associate(*self.gateway.dimse, ae_title="GATEWAY")
-        number = 0
-        while association.is_established:
-            number += 1
-            # Small and larger ones in turn, so that the kill meets every step of both paths.
-            ds = samples.ct(self.round * 10 + lane, 1, number, size=16 if number % 3 else 192)
-            self.sent[ds.SOPInstanceUID] = samples.dataset_bytes(samples.part10(ds))
-            try:
-                status = association.send_c_store(ds)
-            except RuntimeError:  # the association broke between the check and the sending
-                break
-            if "Status" in status and status.Status == 0x0000:
-                self.acknowledged.add(ds.SOPInstanceUID)
+        with RawPeer(self.gateway.dimse) as peer:
+            peer.associate(calling=f"SENDER{lane}")
+            for number in itertools.count(1):
+                # Small and larger ones in turn, so that the kill meets every step of both paths.
+                ds = samples.ct(self.round * 10 + lane, 1, number, size=16 if number % 3 else 192)
+                sop_uid, data = ds.SOPInstanceUID, samples.dataset_bytes(samples.part10(ds))
+                self.sent[sop_uid] = data
+                try:
+                    answer = peer.store(data, sop_uid=sop_uid)
+                except (OSError, AssertionError):  # the connection broke, before or inside the answer
+                    return
+                assert answer.number(command.STATUS) == 0x0000
+                self.acknowledged.add(sop_uid)
 
 
 def everything_found(gateway: GatewayProcess) -> dict[str, tuple[str, str]]:
