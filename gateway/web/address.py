@@ -6,6 +6,7 @@ would be; from anywhere else they are what the caller pleases to write.
 
 import ipaddress
 import re
+from functools import lru_cache
 
 from starlette.requests import Request
 
@@ -17,6 +18,7 @@ PREFIX = "/dicomweb"
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", re.ASCII)
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)
+_FORWARDED = frozenset([b"forwarded", *(b"x-forwarded-" + name for name in (b"for", b"proto", b"host", b"prefix"))])
 _ELEMENT = re.compile(r'(\w+)=("[^"]*"|[^;,\s]*)', re.ASCII)
 
 
@@ -24,7 +26,7 @@ def base_url(request: Request, settings: Web) -> str:
     """The absolute URL of the DICOMweb service as the caller knows it, without a slash at its end."""
     if settings.public_url:
         return settings.public_url.rstrip("/") + PREFIX
-    forwarded = _forwarded(request) if _from_this_machine(request) else {}
+    forwarded = _forwarded(request)
     scheme = forwarded.get("proto", "").lower()
     if scheme not in ("http", "https"):
         scheme = request.scope["scheme"]
@@ -38,9 +40,9 @@ def base_url(request: Request, settings: Web) -> str:
 def client_address(request: Request) -> str:
     """The address of the caller; behind a proxy on this machine, the last one that the proxy names."""
     peer = request.client.host if request.client else ""
-    if not _from_this_machine(request):
+    named = _forwarded(request).get("for")
+    if not named:
         return peer
-    named = _forwarded(request).get("for") or _last(request.headers.get("x-forwarded-for", ""))
     try:
         return str(ipaddress.ip_address(_without_port(named)))
     except ValueError:
@@ -57,22 +59,26 @@ def url(base: str, of: Identity | Scope, place: str = "") -> str:
     return f"{path}/{place}" if place else path
 
 
-def _from_this_machine(request: Request) -> bool:
+def _forwarded(request: Request) -> dict[str, str]:
+    """What a proxy on this machine says of the request it passes on: Forwarded (RFC 7239), or X-Forwarded headers."""
+    given = {name: value.decode("latin-1") for name, value in request.scope["headers"] if name in _FORWARDED}
+    if not given or request.client is None or not _is_loopback(request.client.host):
+        return {}
+    values = {
+        name: _last(given.get(b"x-forwarded-" + name.encode(), "")) for name in ("for", "proto", "host", "prefix")
+    }
+    if b"forwarded" in given:
+        elements = _ELEMENT.findall(_last(given[b"forwarded"]))
+        values |= {name.lower(): value.strip('"') for name, value in elements}
+    return values
+
+
+@lru_cache(maxsize=1024)
+def _is_loopback(host: str) -> bool:
     try:
-        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def _forwarded(request: Request) -> dict[str, str]:
-    """What the nearest proxy says: Forwarded (RFC 7239), else the X-Forwarded headers."""
-    header = request.headers.get("forwarded")
-    if header is not None:
-        found = _ELEMENT.findall(_last(header))
-        values = {name.lower(): value.strip('"') for name, value in found}
-    else:
-        values = {name: _last(request.headers.get(f"x-forwarded-{name}", "")) for name in ("proto", "host")}
-    return values | {"prefix": request.headers.get("x-forwarded-prefix", "")}
 
 
 def _last(values: str) -> str:

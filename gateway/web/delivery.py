@@ -6,10 +6,10 @@ ends politely would pass for a whole one.
 
 import asyncio
 import threading
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import NamedTuple, ParamSpec, TypeVar
 
 from anyio import CapacityLimiter, to_thread
 from anyio.lowlevel import RunVar
@@ -19,12 +19,14 @@ from starlette.types import Receive, Scope, Send
 P = ParamSpec("P")
 T = TypeVar("T")
 
-WHOLE_BYTES = 1 << 20
+STEP_BYTES = 1 << 20
 # Of patient data: no shared cache keeps it, and what was sent to one Accept is not for another.
-PRIVATE = {"cache-control": "private", "vary": "Accept"}
-PRIVATE_JSON = {"cache-control": "private", "vary": "Accept, Accept-Encoding"}
+PRIVATE = {"cache-control": "private", "vary": "Accept", "x-content-type-options": "nosniff"}
+PRIVATE_JSON = PRIVATE | {"vary": "Accept, Accept-Encoding"}
 READING_THREADS = 40
 STORING_THREADS = 32
+
+_COPY_BYTES = 1 << 16  # chunks below this are joined; copying larger ones costs more than sending them apart
 _limiters: RunVar[tuple[CapacityLimiter, CapacityLimiter]] = RunVar("limiters of the web door's threads")
 
 
@@ -47,16 +49,23 @@ def _limiter(which: int) -> CapacityLimiter:
         return _limiters.get()[which]
 
 
+class Pulled(NamedTuple):
+    """Bytes of an answer, in few pieces, and whether they are its last."""
+
+    pieces: Sequence[bytes]
+    last: bool
+
+
 class Body:
-    """The bytes of an answer, pulled in threads. `head` holds the first of them, and all when `whole`."""
+    """The bytes of an answer, pulled in threads; the first of them (all, when `head.last`) by the constructor."""
 
     def __init__(self, chunks: Generator[bytes, None, None]) -> None:
         self._chunks = chunks
         self._lock = threading.Lock()  # `close` waits for a `pull` that a cancelled request left running
-        self.head, self.whole = self._pull()
+        self.head = self._pull()
 
-    def pull(self) -> tuple[bytes, bool]:
-        """The next bytes, at least 1 MiB unless they are the last, and whether they are."""
+    def pull(self) -> Pulled:
+        """The next bytes, at least 1 MiB unless they are the last."""
         with self._lock:
             return self._pull()
 
@@ -65,47 +74,75 @@ class Body:
         with self._lock:
             self._chunks.close()
 
-    def _pull(self) -> tuple[bytes, bool]:
+    def _pull(self) -> Pulled:
         gathered, length = [], 0
         for chunk in self._chunks:
             gathered.append(chunk)
             length += len(chunk)
-            if length >= WHOLE_BYTES:
-                return b"".join(gathered), False
-        return b"".join(gathered), True
+            if length >= STEP_BYTES:
+                return Pulled(_merged(gathered), False)
+        return Pulled(_merged(gathered), True)
 
 
-class Streamed(Response):
-    """A response whose body is larger than is kept in memory. Stops reading when the caller has gone."""
+def _merged(chunks: Sequence[bytes]) -> list[bytes]:
+    """The same bytes in fewer pieces: small neighbours joined, large chunks as they are."""
+    pieces: list[bytes] = []
+    small: list[bytes] = []
+    for chunk in chunks:
+        if len(chunk) < _COPY_BYTES:
+            small.append(chunk)
+            continue
+        if small:
+            pieces.append(b"".join(small))
+            small = []
+        pieces.append(chunk)
+    return [*pieces, b"".join(small)] if small else pieces
 
-    def __init__(self, body: Body, headers: Mapping[str, str], length: int | None) -> None:
+
+class Delivered(Response):
+    """A response that sends a Body. Stops pulling when the caller has gone; always closes the body."""
+
+    def __init__(self, body: Body, headers: Mapping[str, str], length: int | None = None) -> None:
+        """`length` is what the body will be in all, when that is known before it is read."""
         self._source = body
         self.status_code = 200
         self.background = None
-        if length is not None:
-            headers = {**headers, "content-length": str(length)}
-        self.init_headers(headers)
+        if body.head.last:
+            length = sum(map(len, body.head.pieces))
+        self.init_headers(headers if length is None else {**headers, "content-length": str(length)})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        gone = asyncio.ensure_future(_disconnected(receive))
+        """Send the answer; to HEAD only its headers."""
+        head = self._source.head
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
-            chunk, last = (b"", True) if scope["method"] == "HEAD" else (self._source.head, self._source.whole)
-            await send({"type": "http.response.body", "body": chunk, "more_body": not last})
+            if scope["method"] == "HEAD":
+                await _send(send, Pulled((), True))
+                return
+            await _send(send, head)
+            if not head.last:
+                await self._send_rest(receive, send)
+        finally:
+            if not head.last:
+                await in_thread(self._source.close)
+
+    async def _send_rest(self, receive: Receive, send: Send) -> None:
+        gone = asyncio.ensure_future(_disconnected(receive))
+        try:
+            last = False
             while not last and not gone.done():
-                chunk, last = await in_thread(self._source.pull)
-                await send({"type": "http.response.body", "body": chunk, "more_body": not last})
+                pulled = await in_thread(self._source.pull)
+                await _send(send, pulled)
+                last = pulled.last
         finally:
             gone.cancel()
-            await in_thread(self._source.close)
 
 
-def response(body: Body, headers: Mapping[str, str], length: int | None = None) -> Response:
-    """A response with this body; `length` is what it will be in all, when that is known before it is read."""
-    if body.whole:
-        body.close()
-        return Response(body.head, headers=headers)
-    return Streamed(body, headers, length)
+async def _send(send: Send, pulled: Pulled) -> None:
+    for piece in pulled.pieces[:-1]:
+        await send({"type": "http.response.body", "body": piece, "more_body": True})
+    rest = pulled.pieces[-1] if pulled.pieces else b""
+    await send({"type": "http.response.body", "body": rest, "more_body": not pulled.last})
 
 
 @contextmanager

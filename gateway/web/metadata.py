@@ -31,7 +31,7 @@ async def metadata(archive: Archive, settings: Web, request: Request) -> Respons
         headers = {"content-type": offer.media_type, **delivery.PRIVATE_JSON}
         if coded:
             chunks, headers["content-encoding"] = compression.gzipped(chunks), "gzip"
-        return delivery.response(delivery.Body(chunks), headers)
+        return delivery.Delivered(delivery.Body(chunks), headers)
 
     return await delivery.in_thread(answer)
 

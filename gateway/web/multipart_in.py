@@ -57,6 +57,7 @@ class MultipartParser:
         self._buffer = b"\r\n"  # the first delimiter may have no line before it
         self._state = _State.PREAMBLE
         self._preamble_bytes = 0
+        self._not_body = 0  # how many bytes from here on belong to the empty line before the body
 
     @property
     def finished(self) -> bool:
@@ -99,8 +100,11 @@ class MultipartParser:
 
     def _passed(self, data: bytes, events: list[Event]) -> None:
         """`data` came before any delimiter that follows."""
-        if self._state is _State.BODY and data:
-            events.append(PartData(data))
+        if self._state is _State.BODY:
+            body = data[self._not_body :]
+            self._not_body -= len(data) - len(body)
+            if body:
+                events.append(PartData(body))
         elif self._state is _State.PREAMBLE:
             self._preamble_bytes += len(data)
             if self._preamble_bytes > MAX_PREAMBLE_BYTES:
@@ -111,12 +115,12 @@ class MultipartParser:
         end = self._buffer.find(_HEADERS_END)
         if end > MAX_HEADER_BYTES or (end < 0 and len(self._buffer) > MAX_HEADER_BYTES):
             raise Refused(400, "multipart", f"the headers of a part are longer than {MAX_HEADER_BYTES} bytes")
-        if end < 0 or len(self._buffer) < end + 2 + len(self._delimiter):
+        if end < 0:
             return False
-        # In a part without a body the empty line is the line end that belongs to the next delimiter.
-        empty = self._buffer.startswith(self._delimiter, end + 2)
         events.append(PartBegun(_parsed(self._buffer[:end])))
-        self._buffer = self._buffer[end + (2 if empty else 4) :]
+        # The end of the empty line stays: in a part without a body the next delimiter begins with it.
+        self._buffer = self._buffer[end + 2 :]
+        self._not_body = 2
         self._state = _State.BODY
         return True
 

@@ -1,9 +1,11 @@
 """multipart/related on its way out (RFC 2046 5.1, RFC 2387; PS3.18 8.6.1.2.1)."""
 
 import secrets
+from collections import deque
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import islice
+from typing import Self
 
 from gateway.archive import Part
 from gateway.web import media
@@ -74,13 +76,23 @@ def part_type(offer: Offer, part: Part) -> str:
     return f"{offer.media_type}; transfer-syntax={syntax}"
 
 
-def peeked(parts: Iterator[Part]) -> tuple[Part, bool, Iterator[Part]]:
-    """The first part, whether it is the only one, and an iterator over all of them."""
-    first = next(parts)
-    second = next(parts, None)
-    return first, second is None, _chained([first] if second is None else [first, second], parts)
+class Peeked:
+    """Parts of which the first two have been taken already, so that it is known whether there is more than one."""
 
+    def __init__(self, parts: Iterator[Part]) -> None:
+        self._rest = parts
+        self._taken = deque(islice(parts, 2))
+        self.first = self._taken[0]
+        self.alone = len(self._taken) == 1
 
-def _chained(taken: list[Part], rest: Iterator[Part]) -> Generator[Part, None, None]:
-    with released(rest):
-        yield from chain(taken, rest)
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Part:
+        return self._taken.popleft() if self._taken else next(self._rest)
+
+    def close(self) -> None:
+        """Give up every part that was not handed out."""
+        with released(self._rest):
+            while self._taken:
+                self._taken.popleft().close()

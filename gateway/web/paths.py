@@ -6,7 +6,8 @@ from starlette.requests import Request
 
 from gateway.security.caller import Caller
 from gateway.web.errors import Refused
-from storage.dicom.identity import Scope, uid
+from storage.dicom.identity import Scope, is_uid
+from storage.errors import Fault, Invalid
 
 MAX_FRAMES_PER_REQUEST = 10_000
 _BULK_PATH = re.compile(r"[0-9A-Fa-f]{8}(/[0-9]{1,9}/[0-9A-Fa-f]{8}){0,64}", re.ASCII)
@@ -20,14 +21,29 @@ def caller(request: Request) -> Caller:
     return found
 
 
+def study_uid(request: Request) -> str | None:
+    """The Study Instance UID of the path, None when it has none; raises Invalid (BAD_UID)."""
+    return _uid(request, "study", "Study Instance UID")
+
+
+def series_uid(request: Request) -> str | None:
+    """The Series Instance UID of the path, None when it has none; raises Invalid (BAD_UID)."""
+    return _uid(request, "series", "Series Instance UID")
+
+
 def scope(request: Request) -> Scope:
     """The study, series or instance of the path. Raises Invalid (BAD_UID) naming the UID that is none."""
-    given = request.path_params
-    return Scope(
-        uid(given["study"], "Study Instance UID"),
-        uid(given["series"], "Series Instance UID") if "series" in given else None,
-        uid(given["instance"], "SOP Instance UID") if "instance" in given else None,
-    )
+    study = study_uid(request)
+    assert study is not None, "every resource with a scope is below a study"
+    return Scope(study, series_uid(request), _uid(request, "instance", "SOP Instance UID"))
+
+
+def _uid(request: Request, name: str, what: str) -> str | None:
+    """A UID as it stands in the path: padding, which a data set may have, has no place in a URL."""
+    text: str | None = request.path_params.get(name)
+    if text is not None and not is_uid(text):
+        raise Invalid(Fault.BAD_UID, f"the {what} in the path is no UID: up to 64 characters, digits and single dots")
+    return text
 
 
 def frame_numbers(request: Request) -> list[int]:

@@ -10,6 +10,8 @@ from gateway.security.policy import Forbidden
 from gateway.web import delivery, errors, failures, media
 from gateway.web.failures import CANNOT_UNDERSTAND, Failure
 from gateway.web.store_response import Failed, Result
+from storage.dicom.identity import Identity
+from storage.dicom.parse import parse
 from storage.errors import StorageError
 
 FLUSH_BYTES = 1 << 20
@@ -107,12 +109,13 @@ class Reception:
             _write(incoming, pending)
             return self._archive.store(incoming, self._expected, by=self._by)
         except StorageError as error:
-            return Failed(failures.of(error), str(error))
+            return Failed(failures.of(error), str(error), _identity(incoming))
         except Forbidden:
             raise
         except Exception as error:
             identifier = errors.log_unforeseen(error)
-            return Failed(failures.UNFORESEEN, f"an unexpected error, in the log of the gateway as {identifier}")
+            text = f"an unexpected error, in the log of the gateway as {identifier}"
+            return Failed(failures.UNFORESEEN, text, _identity(incoming))
         finally:
             incoming.close()
 
@@ -120,3 +123,12 @@ class Reception:
 def _write(incoming: Incoming, pending: list[bytes]) -> None:
     for data in pending:
         incoming.write(data)
+
+
+def _identity(incoming: Incoming) -> Identity | None:
+    """Which instance it would have been, if its bytes tell: a failure names the instance it is about (I.2.2)."""
+    try:
+        with incoming.view() as data:
+            return parse(data).identity
+    except StorageError:
+        return None

@@ -16,13 +16,12 @@ from gateway.security.caller import Caller
 from gateway.web import accept, delivery, media, paths
 from gateway.web.accept import MediaRange, Offer
 from gateway.web.address import base_url
-from gateway.web.multipart_out import Multipart, part_type, peeked, single
+from gateway.web.multipart_out import Multipart, Peeked, part_type, single
 from gateway.web.parameters import parameter
 from storage.dicom.identity import Scope
 from storage.errors import NotAcceptable
 
 ENCAPSULATED_DOCUMENT = "00420011"
-PIXEL_DATA = "7FE00010"
 # Types of an encapsulated document that are sent under their own name; any other could run in a browser.
 _DOCUMENT_TYPE = re.compile(r"application/(pdf|sla|dicom)|model/[a-z0-9.+-]{1,40}", re.ASCII)
 
@@ -62,9 +61,7 @@ async def bulk(archive: Archive, settings: Web, request: Request) -> Response:
     path, base = paths.bulk_path(request), base_url(request, settings)
 
     def answer() -> Response:
-        types = None if path == PIXEL_DATA else [media.OCTETS]
-        if path == ENCAPSULATED_DOCUMENT:
-            types = _document_types(archive, scope, by)
+        types = _document_types(archive, scope, by) if path == ENCAPSULATED_DOCUMENT else None
         return _answer(archive.bulk(scope, path, by=by), accepted, base, types, may_be_single=True)
 
     return await delivery.in_thread(answer)
@@ -78,22 +75,23 @@ def _answer(
     *,
     may_be_single: bool,
 ) -> Response:
-    """The response with these parts; `types` are the media types they can have, None: as their pixel data is."""
-    first, alone, parts = peeked(parts)
+    """The response with these parts; `types` are the media types they can have, None: as the transfer syntax says."""
+    peeked = Peeked(parts)
+    first = peeked.first
     try:
-        offer = accept.choose(accepted, _offers(first, types, may_be_single and alone))
+        offer = accept.choose(accepted, _offers(first, types, may_be_single and peeked.alone))
     except NotAcceptable:
-        first.close()
+        peeked.close()
         raise
     if offer.multipart:
         framing = Multipart(offer, base)
         content_type, length = framing.content_type, framing.length_of_one(first)
-        chunks = framing.chunks(parts)
+        chunks = framing.chunks(peeked)
     else:
         content_type, length = part_type(offer, first), first.length
-        chunks = single(parts)
+        chunks = single(peeked)
     headers = {"content-type": content_type, **delivery.PRIVATE}
-    return delivery.response(delivery.Body(chunks), headers, length if alone else None)
+    return delivery.Delivered(delivery.Body(chunks), headers, length if peeked.alone else None)
 
 
 def _offers(part: Part, types: Sequence[str] | None, may_be_single: bool) -> list[Offer]:

@@ -11,7 +11,7 @@ from gateway.web.address import base_url, url
 from gateway.web.metadata import JSON_OFFERS
 from gateway.web.parameters import parameter
 from gateway.web.warnings import add_warning
-from storage.dicom.identity import Scope, uid
+from storage.dicom.identity import Scope
 from storage.dicom.instance import JsonDataset
 from storage.dicom.query import Level
 
@@ -21,9 +21,7 @@ RETRIEVE_URL = "00081190"
 async def search(archive: Archive, settings: Web, level: Level, request: Request) -> Response:
     """The rows that match, 204 when there are none. Raises Invalid and Refused (400), NotAcceptable, Unavailable."""
     raw: bytes = request.scope["query_string"]
-    given = request.path_params
-    study_uid = uid(given["study"], "Study Instance UID") if "study" in given else None
-    series_uid = uid(given["series"], "Series Instance UID") if "series" in given else None
+    study_uid, series_uid = paths.study_uid(request), paths.series_uid(request)
     query, warnings = search_request.read(raw, level, settings, study_uid=study_uid, series_uid=series_uid)
     offer = accept.choose(accept.ranges(request.headers.get("accept"), parameter(raw, "accept")), JSON_OFFERS)
     coded = compression.takes_gzip(request.headers.get("accept-encoding", ""))

@@ -7,6 +7,7 @@ import uvicorn
 from starlette.applications import Starlette
 
 from gateway.config import Web, host_and_port
+from gateway.web.protocol import bounded
 
 BACKLOG = 2048
 KEEP_ALIVE_SECONDS = 75  # longer than the idle time of common proxies, so that they close first
@@ -20,7 +21,7 @@ class WebServer:
     def __init__(self, app: Starlette, settings: Web, *, reuse_port: bool = False) -> None:
         self._settings = settings
         self._reuse_port = reuse_port
-        self._server = _Server(_configured(app))
+        self._server = _Server(_configured(app, settings))
         self._thread: threading.Thread | None = None
         self._address: tuple[str, int] | None = None
 
@@ -61,10 +62,10 @@ class _Server(uvicorn.Server):
         self.answering.set()
 
 
-def _configured(app: Starlette) -> uvicorn.Config:
+def _configured(app: Starlette, settings: Web) -> uvicorn.Config:
     return uvicorn.Config(
         app,
-        http="httptools",
+        http=bounded(settings.read_timeout_seconds),
         ws="none",
         lifespan="off",
         log_config=None,

@@ -19,7 +19,6 @@ from gateway.web.failures import CANNOT_UNDERSTAND, Failure
 from gateway.web.multipart_in import MultipartParser, PartBegun, PartData
 from gateway.web.reception import Reception
 from gateway.web.store_response import Failed
-from storage.dicom.identity import uid
 
 # Any printable characters, where RFC 2046 names some, and up to 200 of them, where it says 70: that does no harm.
 _BOUNDARY = re.compile(r"[ -~]{0,199}[!-~]", re.ASCII)
@@ -32,7 +31,7 @@ async def store(archive: Archive, settings: Web, request: Request) -> Response:
     Raises Refused (400, 415) before anything is read, 408 when the caller stops sending: what was whole by then is
     stored, what was not is forgotten.
     """
-    study_uid = uid(request.path_params["study"], "Study Instance UID") if request.path_params else None
+    study_uid = paths.study_uid(request)
     boundary = _boundary(request)
     base = base_url(request, settings)
     reception = Reception(archive, Expected(study_uid), paths.caller(request), settings.store_concurrency)

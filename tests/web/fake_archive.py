@@ -135,7 +135,8 @@ class FakeArchive:
             values = _frames(each.dataset) if compressed else [each.dataset.PixelData]
         else:
             values = [each.dataset[int(path[:8], 16)].value]
-        return (MemoryPart(each.identity, each.syntax, f"bulkdata/{path}", value, self) for value in values)
+        syntax = each.syntax if path == "7FE00010" else "1.2.840.10008.1.2.1"
+        return (MemoryPart(each.identity, syntax, f"bulkdata/{path}", value, self) for value in values)
 
     def incoming(self) -> Incoming:
         self._begin("incoming", None)
