@@ -80,6 +80,29 @@ class Incoming:
             with suppress(BufferError):
                 mapped.close()
 
+    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
+        """The same in pieces of at most `size`, read rather than mapped: memory stays flat however large it is."""
+        self._raise_failure()
+        for offset in range(0, self._length, size):
+            if self._path is None:
+                yield bytes(self._buffer[offset : offset + size])
+            else:
+                with translated("read"):
+                    yield os.pread(self._file, size, offset)
+
+    def preceded_by(self, preface: bytes) -> "Incoming":
+        """A copy that begins with `preface`, to be closed on its own. Raises Exhausted, Unavailable."""
+        limit = len(preface) + self._length
+        copy = Incoming(self._folder, memory_bytes=self._memory_bytes, max_bytes=limit)
+        try:
+            copy.write(preface)
+            for chunk in self.chunks():
+                copy.write(chunk)
+        except StorageError:
+            copy.close()
+            raise
+        return copy
+
     @property
     def source(self) -> Source:
         """What an object store can take: the bytes, or the path of the file that holds them."""

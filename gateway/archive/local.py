@@ -134,11 +134,11 @@ class LocalArchive:
             return self._put(again, instance, incoming)
 
     def _put(self, key: str, instance: Instance, incoming: Incoming, *, if_absent: bool = True) -> Location:
-        if instance.preface:
-            with incoming.view() as data, memoryview(data) as view:
-                meta = self._spool.put(key, [instance.preface, view], if_absent=if_absent)
-        else:
+        if not instance.preface:
             meta = self._spool.put(key, incoming.source, if_absent=if_absent)
+        else:
+            with incoming.preceded_by(instance.preface) as file:
+                meta = self._spool.put(key, file.source, if_absent=if_absent)
         return Location(SPOOL, key, 0, meta.length)
 
     def _add(self, instance: Instance, location: Location, source: str) -> Added:

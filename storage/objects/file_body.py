@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
 
@@ -53,11 +53,11 @@ class FileBody:
             raise Unavailable("the object store cannot be read: an object has become shorter")
         return data
 
-    def close(self) -> None:
+    def close(self, close: Callable[[int], None] = os.close) -> None:  # bound now: at exit `os` may be gone first
         """See `Body`; may be called again."""
         if self._file >= 0:
             file, self._file = self._file, -1
-            os.close(file)
+            close(file)
 
     def __enter__(self) -> Self:
         return self

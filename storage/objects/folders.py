@@ -4,6 +4,7 @@ import fcntl
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -23,9 +24,9 @@ class Folder:
         self._fd = -1
         self._fd = os.open(path, _FLAGS, dir_fd=None if parent is None else parent._fd)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:  # bound now: at exit `os` may be gone first
         if self._fd >= 0:
-            os.close(self._fd)
+            close(self._fd)
             self._fd = -1
 
     @property

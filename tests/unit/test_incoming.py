@@ -103,3 +103,32 @@ def test_an_error_that_still_holds_the_view_gets_out(tmp_path: Path, memory_byte
         place.write(b"abc")
         with pytest.raises(Invalid, match="cut short at 2"), place.view() as view:
             refuse(view)
+
+
+@pytest.mark.parametrize("memory_bytes", [1, 10_000])
+def test_it_can_be_read_in_pieces_and_copied_behind_a_preface(tmp_path: Path, memory_bytes: int) -> None:
+    data = bytes(range(256)) * 3
+    with incoming(tmp_path, memory_bytes) as place:
+        place.write(data)
+        assert [len(chunk) for chunk in place.chunks(500)] == [500, 268]
+        assert b"".join(place.chunks(100)) == data
+        with place.preceded_by(b"preface") as copy:
+            assert received(copy) == b"preface" + data
+        assert received(place) == data
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with incoming(tmp_path) as place:
+        place.write(b"x" * 200)
+        write, calls = os.write, iter(range(10))
+
+        def fill(file: int, data: bytes) -> int:
+            if next(calls):
+                raise OSError(28, "No space left on device")
+            return write(file, data)
+
+        monkeypatch.setattr("gateway.archive.incoming.os.write", fill)
+        with pytest.raises(Exhausted):
+            place.preceded_by(b"preface" * 20)
+        assert len(list(tmp_path.iterdir())) == 1

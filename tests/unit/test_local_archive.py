@@ -16,7 +16,7 @@ from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
 from storage.errors import Exhausted, Fault, Invalid, NotFound, StorageError, Unavailable
-from storage.index import Added, InstanceRecord, Outcome
+from storage.index import Added, InstanceRecord, MetadataIndex, Outcome
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
 from tests import samples
@@ -30,10 +30,10 @@ ONE = Scope(f"{samples.ROOT}.1", f"{samples.ROOT}.1.1", f"{samples.ROOT}.1.1.1")
 class House:
     """An archive, and what is behind it."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, index: MetadataIndex | None = None) -> None:
         self.disk = DiskStore(folder / "objects")
         self.spool = WatchedStore(self.disk)
-        self.index = MemoryIndex()
+        self.index: Any = MemoryIndex() if index is None else index
         ticks = itertools.count(1_700_000_000_000_000)
         self.archive = LocalArchive(
             self.spool, self.index, staging=self.disk.staging, ingest=INGEST, clock=lambda: next(ticks)

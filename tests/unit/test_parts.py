@@ -24,15 +24,19 @@ from gateway.archive.parts import EXPLICIT_LITTLE
 from storage.dicom.identity import Scope
 from storage.errors import Invalid, NotAcceptable, NotFound, Unavailable
 from storage.index import Contents
+from storage.index.sqlite import SqliteIndex
 from tests import samples
+from tests.unit.fakes import MemoryIndex
 from tests.unit.test_local_archive import BY, ONE, House
 
 STUDY = Scope(ONE.study_uid)
 
 
-@pytest.fixture
-def house(tmp_path: Path) -> Iterator[House]:
-    yield House(tmp_path)
+@pytest.fixture(params=["memory", "sqlite"])
+def house(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[House]:
+    index = SqliteIndex(tmp_path / "index.sqlite") if request.param == "sqlite" else MemoryIndex()
+    yield House(tmp_path, index)
+    index.close()
 
 
 def stored(house: House, ds: Dataset, syntax: str = ExplicitVRLittleEndian) -> bytes:
