@@ -12,6 +12,7 @@ from gateway.dimse.pdu import (
     COMMAND,
     DATA_TF,
     LAST,
+    MIN_PDU_BYTES,
     PDV_HEADER,
     PDV_OVERHEAD,
     RELEASE_RQ,
@@ -39,14 +40,20 @@ class Message:
 
 
 class Association:
-    """Messages in and out over a connection that has been negotiated; the same for requestor and acceptor."""
+    """Messages in and out over a connection that has been negotiated; the same for requestor and acceptor.
+
+    Raises ProtocolError when the peer takes PDUs only that are too small to be of use.
+    """
 
     def __init__(
         self, connection: Connection, contexts: Mapping[int, Context], *, peer_max_pdu_bytes: int, read_timeout: float
     ) -> None:
         self.connection = connection
         self.contexts = contexts
-        self._max_fragment = min(peer_max_pdu_bytes or _UNLIMITED_PDU_BYTES, _UNLIMITED_PDU_BYTES) - PDV_OVERHEAD
+        if 0 < peer_max_pdu_bytes < MIN_PDU_BYTES:
+            raise ProtocolError("the maximum PDU length of the peer is too small")
+        longest = min(peer_max_pdu_bytes or _UNLIMITED_PDU_BYTES, _UNLIMITED_PDU_BYTES) - PDV_OVERHEAD
+        self._max_fragment = longest - longest % 2  # fragments have an even length (PS3.8 E.1)
         self._read_timeout = read_timeout
         self._pdu = memoryview(b"")
         self._position = 0

@@ -19,8 +19,9 @@ class Connection:
     """One connected socket. Not thread-safe but for `wake` and `cut`."""
 
     def __init__(self, sock: socket.socket, *, send_timeout_seconds: float) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        with suppress(OSError):  # some systems refuse this when the peer is gone already; reading will tell
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         self._socket = sock
         self._send_timeout_seconds = send_timeout_seconds
         self._max_pdu_bytes = MAX_ASSOCIATE_BYTES
@@ -38,18 +39,19 @@ class Connection:
 
         The whole PDU must be there within the time. Raises TimedOut, ConnectionLost or ProtocolError (too long).
         """
-        self._fill(HEADER.size, within_seconds)
+        deadline = time.monotonic() + within_seconds
+        self._fill(HEADER.size, deadline)
         kind, length = HEADER.unpack_from(self._view, self._start)
         if kind < 1 or kind > 7:
             raise ProtocolError("not a PDU of the DICOM upper layer", AbortReason.UNRECOGNIZED_PDU)
         if length > self._max_pdu_bytes:
             raise ProtocolError(f"a PDU is longer than the limit of {self._max_pdu_bytes} bytes")
-        self._fill(HEADER.size + length, within_seconds)
+        self._fill(HEADER.size + length, deadline)
         body = self._start + HEADER.size
         self._start = body + length
         return kind, self._view[body : body + length]
 
-    def _fill(self, need: int, within_seconds: float) -> None:
+    def _fill(self, need: int, deadline: float) -> None:
         """Have at least `need` bytes in the buffer."""
         if self._end - self._start >= need:
             return
@@ -57,7 +59,6 @@ class Connection:
             self._start = self._end = 0
         if self._start + need > len(self._view):
             self._move_to(self._view if need <= len(self._view) else memoryview(bytearray(need)))
-        deadline = time.monotonic() + within_seconds
         while self._end - self._start < need:
             self._end += self._receive(self._view[self._end :], deadline)
 

@@ -17,7 +17,6 @@ from gateway.dimse.associate import (
     Roles,
     UserInformation,
 )
-from gateway.dimse.pdu import MIN_PDU_BYTES, ProtocolError
 from gateway.dimse.syntaxes import IMPLICIT_LITTLE_ENDIAN, Service, choose_transfer_syntax, service_of
 from storage.dicom.filemeta import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from storage.dicom.identity import is_uid
@@ -52,9 +51,7 @@ def refusal(request: Request) -> tuple[int, int, int] | None:
 
 
 def negotiate(request: Request, settings: Dimse) -> tuple[Answer, Mapping[int, Context]]:
-    """The answer to `request` and the contexts it accepts, possibly none. ProtocolError for an unusable PDU length."""
-    if 0 < request.user.max_length < MIN_PDU_BYTES:
-        raise ProtocolError("the maximum PDU length of the peer is too small to answer")
+    """The answer to `request` and the contexts it accepts, possibly none."""
     answered: list[AnsweredContext] = []
     accepted: dict[int, Context] = {}
     for proposed in request.contexts:

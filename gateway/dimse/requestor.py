@@ -69,16 +69,16 @@ def request_association(
         user = UserInformation(MAX_PDU_BYTES, IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
         connection.send(associate.encode_request(Request(called, calling, proposed, user)))
         answer = _answer(connection, timeout_seconds)
+        connection.limit_pdus(MAX_PDU_BYTES)
+        return Association(
+            connection,
+            _accepted(proposed, answer),
+            peer_max_pdu_bytes=answer.user.max_length,
+            read_timeout=timeout_seconds,
+        )
     except (AssociationRejected, UpperLayerError):
         connection.close()
         raise
-    connection.limit_pdus(MAX_PDU_BYTES)
-    return Association(
-        connection,
-        _accepted(proposed, answer),
-        peer_max_pdu_bytes=answer.user.max_length,
-        read_timeout=timeout_seconds,
-    )
 
 
 def _answer(connection: Connection, timeout_seconds: float) -> Answer:

@@ -90,8 +90,8 @@ class DimseSender:
             except UpperLayerError as error:
                 self._drop(group)
                 raise Unreachable(str(error)) from error
-            except OSError:
-                self._drop(group)  # the file could not be read on, and the peer waits in the middle of a message
+            except BaseException:
+                self._drop(group)  # the peer waits in the middle of a message: the file cannot be read, or Ctrl-C
                 raise
 
     def _place(self, proposal: Proposal) -> tuple[int, Context]:

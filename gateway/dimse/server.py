@@ -88,19 +88,28 @@ class DimseServer:
                 if error.errno in _OUT_OF_DESCRIPTORS:
                     self._stopping.wait(_PAUSE_SECONDS)
                 continue
-            self._serve(sock, peer[0])
+            self._serve(sock, _plain(peer[0]))
 
     def _serve(self, sock: socket.socket, address: str) -> None:
         """Give the connection a thread; when there are too many already, reject without one."""
         connection = Connection(sock, send_timeout_seconds=SEND_TIMEOUT_SECONDS)
         acceptor = Acceptor(connection, address, self._door)
+        if not self._start_thread(acceptor, address):
+            _turn_away(connection, address)
+
+    def _start_thread(self, acceptor: Acceptor, address: str) -> bool:
+        """Serve in a thread of its own, unless there are too many or the system gives none."""
+        thread = Thread(target=self._run, args=(acceptor,), name=f"dimse-{address}", daemon=True)
         with self._lock:
-            if not self._stopping.is_set() and len(self._serving) < self._settings.max_associations + MAX_WAITING:
-                thread = Thread(target=self._run, args=(acceptor,), name=f"dimse-{address}", daemon=True)
-                self._serving[thread] = acceptor
+            if self._stopping.is_set() or len(self._serving) >= self._settings.max_associations + MAX_WAITING:
+                return False
+            self._serving[thread] = acceptor
+            try:
                 thread.start()
-                return
-        _turn_away(connection, address)
+            except RuntimeError:
+                del self._serving[thread]
+                return False
+        return True
 
     def _run(self, acceptor: Acceptor) -> None:
         try:
@@ -147,6 +156,11 @@ def _turn_away(connection: Connection, address: str) -> None:
     except UpperLayerError:
         _LOG.debug("the peer was gone before it was rejected", address=address)
     connection.finish(_TURN_AWAY_SECONDS)
+
+
+def _plain(address: str) -> str:
+    """An IPv4 peer of a socket that listens on IPv4 and IPv6 (`::ffff:10.0.0.1`) as the IPv4 address it is."""
+    return address.removeprefix("::ffff:") if "." in address else address
 
 
 def _addresses(host: str, port: int) -> list[tuple[socket.AddressFamily, str]]:

@@ -142,7 +142,7 @@ def test_user_identity_is_ignored_without_an_answer(peer: RawPeer) -> None:
     assert peer.echo() == 0
 
 
-@pytest.mark.parametrize("max_length", [0, 128, 150, 4096])
+@pytest.mark.parametrize("max_length", [0, 128, 151, 4096])
 def test_what_is_sent_respects_the_maximum_length_of_the_peer(peer: RawPeer, max_length: int) -> None:
     peer.associate(user=user(max_length=max_length))
     peer.send(data_pdu(pdv(3, 3, peer.store_command(sop_class="1.2.3"))), data_pdu(pdv(3, 2, b"")))
@@ -150,6 +150,7 @@ def test_what_is_sent_respects_the_maximum_length_of_the_peer(peer: RawPeer, max
     while not last:
         kind, body = peer.read()
         assert kind == pdu.DATA_TF and (len(body) <= max_length or not max_length)
+        assert len(body) % 2 == 0
         received, last = received + body[6:], body[5] & 2
     assert command.decode(received).number(command.STATUS) == 0x0122
 

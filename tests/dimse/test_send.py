@@ -1,5 +1,6 @@
 """Sending files: to our own server, to pynetdicom and to storescp."""
 
+import errno
 import io
 import os
 import socket
@@ -157,6 +158,24 @@ def test_a_lost_association_is_opened_again_for_the_next_file(
         serve(listen=f"{host}:{port}")
         assert sending.send(file) == 0
     assert len(archive.kept) == 2
+
+
+def test_a_file_that_cannot_be_read_on_stores_nothing_and_spoils_nothing(
+    server: DimseServer, archive: RememberingArchive, file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Broken(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > 200_000:
+                raise OSError(errno.EIO, "Input/output error")
+            return super().read(size)
+
+    monkeypatch.setattr("gateway.dimse.send.CHUNK_BYTES", 50_000)
+    with sender(server.address) as sending:
+        with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
+            patch.setattr(Path, "open", lambda path, mode: Broken(path.read_bytes()))
+            sending.send(file)
+        assert sending.send(file) == 0
+    assert len(archive.kept) == 1
 
 
 class FakeAcceptor:

@@ -68,7 +68,7 @@ def test_it_listens_on_ipv4_and_ipv6(
         with RawPeer((address, port)) as peer:
             peer.associate()
             assert peer.store(b"1234").number(command.STATUS) == 0
-    assert [kept.by.address.removeprefix("::ffff:") for kept in archive.kept] == peers
+    assert [kept.by.address for kept in archive.kept] == peers
 
 
 def test_associations_over_the_limits_are_rejected_for_now(serve: Serve, stack: ExitStack) -> None:
@@ -99,6 +99,20 @@ def test_connections_that_say_nothing_cannot_exhaust_the_threads(
     silent[0].sock.close()
     eventually(lambda: len(serving_threads()) == 1 + 3)
     stack.enter_context(RawPeer(address)).associate()
+
+
+def test_a_system_out_of_threads_rejects_and_recovers(
+    server: DimseServer, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        peer = stack.enter_context(RawPeer(server.address))
+        peer.send(REQUEST)
+        assert peer.read() == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 1)))
+    stack.enter_context(RawPeer(server.address)).associate()
 
 
 def test_many_associations_at_once(serve: Serve, archive: RememberingArchive) -> None:
