@@ -170,9 +170,10 @@ def test_a_file_that_cannot_be_read_on_stores_nothing_and_spoils_nothing(
             return super().read(size)
 
     monkeypatch.setattr("gateway.dimse.send.CHUNK_BYTES", 50_000)
+    broken = Broken(file.read_bytes())
     with sender(server.address) as sending:
         with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output"):
-            patch.setattr(Path, "open", lambda path, mode: Broken(path.read_bytes()))
+            patch.setattr(Path, "open", lambda path, mode: broken)
             sending.send(file)
         assert sending.send(file) == 0
     assert len(archive.kept) == 1
