@@ -51,11 +51,16 @@ _COLUMNS: dict[Level, tuple[ColumnElement[Any], ...]] = {
 
 @dataclass(frozen=True)
 class Flavour:
-    """What is not the same in all databases: the dialect, and how a pattern is written and applied."""
+    """What is not the same in all databases.
+
+    `like` is the operator that applies a pattern, `pattern` writes one. `unindexed` wraps a column so that no index
+    on it is used, where the planner would else go from the many instances up to their studies.
+    """
 
     dialect: Dialect
     like: str
     pattern: Callable[[str], str]
+    unindexed: Callable[[ColumnElement[Any]], ColumnElement[Any]]
 
 
 class Shape(NamedTuple):
@@ -100,7 +105,7 @@ def _statements(shape: Shape, flavour: Flavour) -> tuple[Prepared, Prepared]:
 
 
 def _filtered(statement: "Select[Any]", shape: Shape, flavour: Flavour) -> "Select[Any]":
-    statement = statement.select_from(_joined(shape))
+    statement = statement.select_from(_joined(shape, flavour))
     names: Names = (bindparam(f"p{number}") for number in range(1 << 20))
     conditions = [_condition(term, names, flavour) for term in shape.terms]
     if shape.in_study:
@@ -110,15 +115,25 @@ def _filtered(statement: "Select[Any]", shape: Shape, flavour: Flavour) -> "Sele
     return statement.where(*conditions)
 
 
-def _joined(shape: Shape) -> Any:
+def _joined(shape: Shape, flavour: Flavour) -> Any:
+    """The tables of the level: from the studies down in their order, unless a key names few below them."""
+    upward = any(_names_few(term) for term in shape.terms)
     joined: Any = studies
-    if shape.level >= Level.SERIES or shape.in_series:
-        joined = joined.join(series, series.c.study_id == studies.c.id)
+    if shape.level >= Level.SERIES:
+        joined = joined.join(series, series.c.study_id == (studies.c.id if upward else flavour.unindexed(studies.c.id)))
     if shape.level >= Level.INSTANCE:
-        joined = joined.join(instances, instances.c.series_id == series.c.id)
+        parent = series.c.id if upward else flavour.unindexed(series.c.id)
+        joined = joined.join(instances, instances.c.series_id == parent)
     if shape.with_metadata:
         joined = joined.join(contents, contents.c.instance_id == instances.c.id)
     return joined
+
+
+def _names_few(term: Term) -> bool:
+    """Whether few series or instances in all the archive pass this term."""
+    if isinstance(term, OnColumn):
+        return term.attribute.column in ("series_uid", "sop_uid")
+    return isinstance(term, OnValues) and term.selective and term.level is Level.SERIES
 
 
 def _condition(term: Term, names: Names, flavour: Flavour) -> ColumnElement[bool]:

@@ -25,7 +25,7 @@ _Text = Text().with_variant(Text(collation="C"), "postgresql")
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",
-        "uq": "uq_%(table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
         "fk": "fk_%(table_name)s_%(referred_table_name)s",
         "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     }

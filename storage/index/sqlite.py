@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from sqlalchemy import bindparam
+from sqlalchemy import ColumnElement, UnaryExpression, bindparam
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert
+from sqlalchemy.sql.operators import custom_op
 
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.query import Query
@@ -52,6 +53,11 @@ def glob(pattern: str) -> str:
     return pattern.replace("[", "[[]")
 
 
+def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column with a unary plus, by which SQLite's planner lets itself be told (sqlite.org/queryplanner.html)."""
+    return UnaryExpression(column, operator=custom_op("+"))
+
+
 class SqliteIndex:
     """`MetadataIndex` in the file `path`, which is made when it is not there, its folder too.
 
@@ -67,7 +73,7 @@ class SqliteIndex:
         prepare_file(path)
         dialect = sqlite_dialect(paramstyle="qmark")
         shared = Statements(dialect)
-        self._flavour = compile.Flavour(dialect, "GLOB", glob)
+        self._flavour = compile.Flavour(dialect, "GLOB", glob, unindexed)
         with translated():
             self._connection = open_connection(path, cache_kib=WRITER_CACHE_KIB, read_only=False)
         self._session = Session(self._connection, shared)

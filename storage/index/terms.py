@@ -126,7 +126,7 @@ def _term(keys: list[Key], pattern: Callable[[str], str], values: Values) -> Ter
 
 def _test(key: Key, pattern: Callable[[str], str]) -> tuple[Test, list[str]]:
     match key.matching:
-        case Single(value) if key.vr in ("DA", "TM", "DT"):
+        case Single(value) if key.vr in ("TM", "DT"):
             return Test.BETWEEN, list(covered(key.vr, value) or ("", ""))
         case Single(value):
             return Test.EQUAL, [normal(key.vr, value) or ""]

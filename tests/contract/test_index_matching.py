@@ -1,0 +1,219 @@
+"""SQL search against the plain oracle: random data sets, random queries, the same answers in the same order."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.dicom.attributes import BY_PATH, TABLE, Home, level_of, path_of
+from storage.dicom.identity import Scope
+from storage.dicom.instance import JsonDataset
+from storage.dicom.matching import matches, ordered
+from storage.dicom.query import Level, Query, key
+from storage.errors import Invalid, NotFound
+from storage.index import MetadataIndex
+from storage.index.sqlite import SqliteIndex
+from tests.contract.index_samples import json_instance, record
+
+LETTERS = st.text("abAB王小é%_[]*?\\ ^=-'1", max_size=4)
+DAYS = ["20260101", "20260102", "2026.01.03", "20260104", "not a day"]
+TIMES = ["10", "1000", "100030", "100030.5", "10:00:30", "235959", "25"]
+CODES = ["CT", "SR", "MR", "ct", "C"]
+NAMES = ["Wang^Min", "wang^min", "WÁNG^Min^", "王^敏", "Wang", "Müller^Jörg", "[a]^b", "a_b%"]
+NUMBERS: list[Any] = [1, 2, 10, "007", "2.0", "bad", str(2**70), -3]
+
+
+def values(vr: str) -> st.SearchStrategy[Any]:
+    if vr == "PN":
+        group = st.sampled_from(NAMES) | LETTERS.map(lambda text: text.replace("=", ""))
+        groups = st.dictionaries(st.sampled_from(["Alphabetic", "Ideographic", "Phonetic"]), group, min_size=1)
+        return groups.map(lambda name: {key: value for key, value in name.items() if value} or None)
+    return {
+        "DA": st.sampled_from(DAYS),
+        "TM": st.sampled_from(TIMES),
+        "CS": st.sampled_from(CODES) | LETTERS,
+        "IS": st.sampled_from(NUMBERS),
+    }.get(vr, LETTERS | st.just("x" * 1100))
+
+
+def elements(vr: str) -> st.SearchStrategy[JsonDataset]:
+    several = st.lists(values(vr) | st.none(), max_size=3)
+    return several.map(lambda found: {"vr": vr} | ({"Value": found} if found else {}))
+
+
+def _matched(level: Level) -> list[str]:
+    return [
+        row.path[0]
+        for row in TABLE
+        if row.level is level
+        and row.home is not Home.NOWHERE
+        and len(row.path) == 1
+        and not row.computed
+        and row.vr != "UI"
+    ]
+
+
+def attributes(level: Level) -> st.SearchStrategy[JsonDataset]:
+    return st.fixed_dictionaries({}, optional={tag: elements(BY_PATH[(tag,)].vr) for tag in _matched(level)})
+
+
+ITEMS = st.lists(
+    st.fixed_dictionaries({}, optional={tag: elements("SH") for tag in ("00400009", "00401001")}), max_size=2
+)
+SERIES = st.builds(
+    lambda own, items: own | ({"00400275": {"vr": "SQ", "Value": items}} if items else {}),
+    attributes(Level.SERIES),
+    ITEMS,
+)
+INSTANCES = st.tuples(attributes(Level.INSTANCE), st.sampled_from(["1.2.840.1", "1.2.840.2"]))
+STUDIES = st.lists(
+    st.tuples(
+        attributes(Level.STUDY),
+        st.lists(st.tuples(SERIES, st.lists(INSTANCES, min_size=1, max_size=2)), min_size=1, max_size=2),
+    ),
+    min_size=1,
+    max_size=4,
+)
+
+
+def ui(value: str) -> JsonDataset:
+    return {"vr": "UI", "Value": [value]}
+
+
+def instances(studies: list[Any]) -> Iterator[JsonDataset]:
+    """Data sets of which all in a study (series) agree on its attributes, so that the oracle need not know speakers."""
+    for s, (study, all_series) in enumerate(studies):
+        for e, (series, members) in enumerate(all_series):
+            for i, (own, sop_class) in enumerate(members):
+                uids = {"0020000D": ui(f"1.{s}"), "0020000E": ui(f"1.{s}.{e}"), "00080018": ui(f"1.{s}.{e}.{i}")}
+                yield study | series | own | uids | {"00080016": ui(sop_class)}
+
+
+def entities(datasets: list[JsonDataset], level: Level) -> list[JsonDataset]:
+    """What the oracle sees at a level: attributes down to it, and the computed ones."""
+    found: dict[str, JsonDataset] = {}
+    for each in datasets:
+        of_study = [other for other in datasets if other["0020000D"] == each["0020000D"]]
+        modalities = [value for other in of_study for value in other.get("00080060", {}).get("Value", ())]
+        computed = {
+            "00080061": {"vr": "CS", "Value": modalities},
+            "00080062": {"vr": "UI", "Value": [other["00080016"]["Value"][0] for other in of_study]},
+        }
+        name = each[["", "0020000D", "0020000E", "00080018"][level]]["Value"][0]
+        found.setdefault(name, {tag: element for tag, element in each.items() if level_of(tag) <= level} | computed)
+    return list(found.values())
+
+
+TEXT_KEYS = [
+    "PatientID",
+    "AccessionNumber",
+    "PatientSex",
+    "StudyDescription",
+    "StudyID",
+    "ModalitiesInStudy",
+    "Modality",
+    "SeriesDescription",
+    "BodyPartExamined",
+    "RequestAttributesSequence.00400009",
+    "RequestAttributesSequence.00401001",
+]
+RANGES = st.tuples(st.sampled_from(["", *DAYS[:4]]), st.sampled_from(["", *DAYS[:4]])).map("-".join)
+TIME_RANGES = st.tuples(st.sampled_from(["", *TIMES[:6]]), st.sampled_from(["", *TIMES[:6]])).map("-".join)
+KEYS = st.one_of(
+    st.tuples(st.sampled_from(TEXT_KEYS), LETTERS | st.sampled_from([*CODES, "C*", "?", "*a*", "?*", "x" * 1024])),
+    st.tuples(
+        st.sampled_from(["PatientName", "ReferringPhysicianName"]),
+        LETTERS | st.sampled_from([*NAMES, "wang*", "*=*", "王*", "Wang^Min=王^敏", "=王*", "?ang^*", "^", "="]),
+    ),
+    st.tuples(
+        st.sampled_from(["StudyDate", "PerformedProcedureStepStartDate", "PatientBirthDate"]),
+        st.sampled_from(DAYS) | RANGES,
+    ),
+    st.tuples(st.sampled_from(["StudyTime", "PerformedProcedureStepStartTime"]), st.sampled_from(TIMES) | TIME_RANGES),
+    st.tuples(st.sampled_from(["SeriesNumber", "InstanceNumber"]), st.sampled_from([str(each) for each in NUMBERS])),
+    st.tuples(st.just("SOPClassesInStudy"), st.sampled_from(["1.2.840.1", "1.2.840.2,1.9"])),
+    st.tuples(
+        st.sampled_from(["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]),
+        st.sampled_from(["1.0", "1.0,1.0.0,1.0.0.0"]),
+    ),
+)
+
+
+@st.composite
+def queries(draw: st.DrawFn) -> Query:
+    level = draw(st.sampled_from(Level))
+    found = {}
+    for name, text in draw(st.lists(KEYS, max_size=3)):
+        path = path_of(name)
+        assert path is not None
+        if BY_PATH[path].level <= level:
+            try:
+                found[path] = key(path, text)
+            except Invalid:
+                continue
+    parents = draw(st.sampled_from([(None, None), ("1.0", None), ("1.0", "1.0.0"), ("1.1", "1.0.0")]))
+    series_uid = parents[1] if level is Level.INSTANCE else None
+    combined = draw(st.booleans())
+    return Query(level, tuple(found.values()), parents[0], series_uid, limit=1000, combined_datetime=combined)
+
+
+@pytest.fixture(scope="module", params=["sqlite"])
+def index() -> Iterator[MetadataIndex]:
+    with tempfile.TemporaryDirectory() as folder:
+        index = SqliteIndex(Path(folder) / "index.sqlite")
+        yield index
+        index.close()
+
+
+def refill(index: MetadataIndex, datasets: list[JsonDataset]) -> None:
+    for number in range(10):
+        try:
+            index.remove(Scope(f"1.{number}"))
+        except NotFound:
+            break
+    for each in datasets:
+        index.add(record(json_instance(each)))
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(studies=STUDIES, asked=st.lists(queries(), min_size=1, max_size=25), size=st.integers(1, 3))
+def test_sql_finds_what_the_oracle_finds(
+    index: MetadataIndex, studies: list[Any], asked: list[Query], size: int
+) -> None:
+    datasets = list(instances(studies))
+    refill(index, datasets)
+    for query in asked:
+        tag = ["", "0020000D", "0020000E", "00080018"][query.level]
+        try:
+            found = index.search(query).rows
+        except Invalid:  # a range of times that runs over midnight: only both together can tell
+            continue
+        expected = [each for each in entities(datasets, query.level) if matches(each, query)]
+        uids = [each[tag]["Value"][0] for each in ordered(expected, query.level)]
+        assert [row[tag]["Value"][0] for row in found] == uids
+        paged = _paged(index, query, size, tag)
+        assert paged == uids
+
+
+def _paged(index: MetadataIndex, query: Query, size: int, tag: str) -> list[str]:
+    found: list[str] = []
+    while True:
+        page = index.search(
+            Query(
+                query.level,
+                query.keys,
+                query.study_uid,
+                query.series_uid,
+                limit=size,
+                offset=len(found),
+                combined_datetime=query.combined_datetime,
+            )
+        )
+        found += [row[tag]["Value"][0] for row in page.rows]
+        if not page.remaining:
+            return found
+        assert len(page.rows) == size

@@ -1,0 +1,296 @@
+"""What is SQLite's own: migrations, plans that use the indexes, processes side by side, disks that fail."""
+
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import create_engine
+
+from storage.dicom.query import Level, Query
+from storage.errors import Exhausted, Unavailable
+from storage.index import Outcome, compile, connections, schema
+from storage.index.compile import Flavour
+from storage.index.connections import Readers, translated
+from storage.index.session import Statements
+from storage.index.sqlite import SqliteIndex, glob
+from tests.contract.index_samples import ask, first, instance, record
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "index.sqlite"
+
+
+@pytest.fixture
+def index(path: Path) -> Iterator[SqliteIndex]:
+    index = SqliteIndex(path)
+    yield index
+    index.close()
+
+
+class TestMigrations:
+    def test_they_make_the_schema_that_is_declared(self, index: SqliteIndex, path: Path) -> None:
+        engine = create_engine(f"sqlite:///{path}")
+        with engine.connect() as connection:
+            assert compare_metadata(MigrationContext.configure(connection), schema.metadata) == []
+        engine.dispose()
+
+    def test_the_plain_declaration_has_the_same_indexes(self, index: SqliteIndex, path: Path) -> None:
+        declared = create_engine("sqlite://")
+        schema.metadata.create_all(declared)
+        query = "SELECT name FROM sqlite_master WHERE name NOT LIKE '%alembic%' ORDER BY name"
+        with declared.connect() as connection:
+            expected = connection.exec_driver_sql(query).fetchall()
+        declared.dispose()
+        assert _rows(path, query) == [tuple(row) for row in expected]
+
+    def test_the_newest_is_the_one_that_the_schema_names(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
+        assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
+
+    def test_an_index_of_a_newer_version_is_refused(self, path: Path) -> None:
+        SqliteIndex(path).close()
+        _run(path, "UPDATE alembic_version SET version_num = '9999'")
+        with pytest.raises(Unavailable, match="newer version"):
+            SqliteIndex(path)
+
+    def test_many_open_a_new_index_at_once(self, path: Path) -> None:
+        found: list[SqliteIndex | BaseException] = []
+
+        def open_one() -> None:
+            try:
+                found.append(SqliteIndex(path))
+            except BaseException as error:
+                found.append(error)
+
+        threads = [threading.Thread(target=open_one) for _ in range(6)]
+        for each in threads:
+            each.start()
+        for each in threads:
+            each.join()
+        for each in found:
+            assert isinstance(each, SqliteIndex), each
+            each.close()
+
+    def test_what_is_no_database_is_refused(self, path: Path) -> None:
+        path.write_bytes(b"something else, surely" * 100)
+        with pytest.raises(Unavailable):
+            SqliteIndex(path)
+        assert path.read_bytes().startswith(b"something else")
+
+    def test_a_folder_that_cannot_be_made_is_said_so(self, path: Path) -> None:
+        path.write_bytes(b"")
+        with pytest.raises(Unavailable, match="folder"):
+            SqliteIndex(path / "below" / "index.sqlite")
+
+
+def _rows(path: Path, query: str) -> list[tuple[str]]:
+    connection = sqlite3.connect(path)
+    try:
+        return connection.execute(query).fetchall()
+    finally:
+        connection.close()
+
+
+def _run(path: Path, command: str) -> None:
+    connection = sqlite3.connect(path)
+    with connection:
+        connection.execute(command)
+    connection.close()
+
+
+FILL = """
+CREATE TEMP TABLE n AS
+    WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {studies}) SELECT n FROM c;
+INSERT INTO studies
+    SELECT n, '1.2.' || n, 20000101 + n % 9999, '100000.000000', '1', '1', 1, 1, 'CT', '1', '{{}}' FROM n;
+INSERT INTO series SELECT n, n, '1.2.' || n || '.1', 1, '', '', '1', 1, '{{}}' FROM n;
+INSERT INTO instances
+    SELECT n, n, '1.2.' || n || '.1.1', '1', 1, x'00', '1', 's', 'k', 0, 1, 0, 1, 1, 't', '{{}}' FROM n;
+INSERT INTO study_values SELECT n, '00100020', 0, 0, 'P' || n FROM n;
+INSERT INTO study_values SELECT n, '00080050', 0, 0, 'A' || n FROM n;
+INSERT INTO study_values SELECT n, '00100010', 0, 0, 'name' || n || '^x' FROM n;
+INSERT INTO study_values SELECT n, '00100040', 0, 0, 'M' FROM n;
+INSERT INTO series_values SELECT n, '00080060', 0, 0, 'CT' FROM n;
+"""
+
+
+def _fill(path: Path, studies: int) -> None:
+    """So many studies of one series and instance, without the cost of adding them one by one."""
+    connection = sqlite3.connect(path)
+    connection.executescript("BEGIN;" + FILL.format(studies=studies) + "COMMIT;")
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    ("level", "keys", "uses"),
+    [
+        (Level.STUDY, {"PatientID": "P77"}, "ix_study_values_value (path=? AND value=?)"),
+        (Level.STUDY, {"AccessionNumber": "A77", "PatientSex": "M"}, "ix_study_values_value (path=? AND value=?)"),
+        (Level.STUDY, {"PatientName": "name777*"}, "ix_study_values_value (path=? AND value>? AND value<?)"),
+        (Level.STUDY, {"StudyDate": "20000115"}, "ix_studies_order (study_date=?)"),
+        (Level.STUDY, {"StudyDate": "20000115-20000117"}, "ix_studies_order (study_date>? AND study_date<?)"),
+        (Level.STUDY, {"StudyInstanceUID": "1.2.3"}, "(study_uid=?)"),
+        (Level.STUDY, {}, "studies USING INDEX ix_studies_order"),
+        (Level.SERIES, {"SeriesInstanceUID": "1.2.3.1"}, "ix_series_series_uid (series_uid=?)"),
+        (Level.INSTANCE, {"SOPInstanceUID": "1.2.3.1.1"}, "ix_instances_sop_uid (sop_uid=?)"),
+        (Level.INSTANCE, {"PatientID": "P77"}, "ix_study_values_value (path=? AND value=?)"),
+        (Level.INSTANCE, {}, "studies USING INDEX ix_studies_order"),
+        (Level.INSTANCE, {"SOPClassUID": "1"}, "studies USING INDEX ix_studies_order"),
+        (Level.SERIES, {"Modality": "CT"}, "studies USING INDEX ix_studies_order"),
+        (Level.SERIES, {"RequestAttributesSequence.00401001": "R"}, "ix_series_values_value (path=? AND value=?)"),
+    ],
+)
+def test_searches_use_the_indexes(
+    index: SqliteIndex, path: Path, level: Level, keys: dict[str, str], uses: str
+) -> None:
+    _fill(path, 2000)
+    search = compile.search(ask(level, keys), index._flavour, with_metadata=False)
+    connection = sqlite3.connect(path)
+    values = search.rows.bind(search.values | {"limit": 100, "offset": 0})
+    plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + search.rows.sql, values)]
+    connection.close()
+    assert any(uses in step for step in plan), plan
+    scans = [step for step in plan if step.startswith("SCAN") and "ix_studies_order" not in step]
+    assert not scans, plan
+
+
+@pytest.mark.long
+def test_searches_are_quick_at_200_000_studies(index: SqliteIndex, path: Path) -> None:
+    import time
+
+    _fill(path, 200_000)
+    queries = [
+        ask(Level.STUDY, {"PatientID": "P77777"}),
+        ask(Level.STUDY, {"PatientName": "name7777*"}),
+        ask(Level.STUDY, {"StudyDate": "20000115-20000117"}),
+        ask(Level.STUDY, {}),
+        ask(Level.INSTANCE, {"PatientID": "P77777"}),
+    ]
+    for query in queries:
+        started = time.perf_counter()
+        assert index.search(query).rows
+        assert time.perf_counter() - started < 0.1
+
+
+class TestFaults:
+    def test_a_bad_record_does_not_sink_the_others_of_its_group(self, index: SqliteIndex) -> None:
+        good = [record(instance(1, 1, number)) for number in range(8)]
+        bad = record(instance(2), source="\ud800")  # cannot be encoded
+        blocker = sqlite3.connect(index._readers._path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        results: list[object] = []
+
+        def add(one: object) -> None:
+            try:
+                results.append(index.add(one).outcome)  # type: ignore[arg-type]
+            except UnicodeEncodeError:
+                results.append("refused")
+
+        threads = [threading.Thread(target=add, args=[each]) for each in (*good, bad)]
+        for each in threads:
+            each.start()
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        for each in threads:
+            each.join()
+        assert sorted(map(str, results)) == [*[str(Outcome.NEW)] * 8, "refused"]
+        assert len(index.search(Query(Level.INSTANCE)).rows) == 8
+
+    def test_a_full_disk_is_exhausted_and_leaves_nothing_half(self, index: SqliteIndex) -> None:
+        index.add(record(instance(1)))
+        pages = index._connection.execute("PRAGMA page_count").fetchone()[0]
+        index._connection.execute(f"PRAGMA max_page_count = {pages}")
+        with pytest.raises(Exhausted, match="full"):
+            for number in range(2, 60):
+                index.add(record(instance(1, number)))
+        index._connection.execute("PRAGMA max_page_count = 1000000")
+        [row] = index.search(ask(Level.STUDY)).rows
+        assert first(row, "NumberOfStudyRelatedInstances") == len(index.search(Query(Level.INSTANCE)).rows)
+        index.add(record(instance(3)))
+
+    def test_an_index_that_another_locks_for_too_long_is_unavailable(
+        self, path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(connections, "BUSY_SECONDS", 0.05)
+        index = SqliteIndex(path)
+        blocker = sqlite3.connect(path, isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        with pytest.raises(Unavailable, match="BUSY"):
+            index.add(record(instance()))
+        blocker.execute("ROLLBACK")
+        blocker.close()
+        index.add(record(instance()))
+        index.close()
+
+    def test_errors_of_sqlite_carry_no_values(self) -> None:
+        connection = sqlite3.connect(":memory:")
+        with pytest.raises(Unavailable) as raised, translated():
+            connection.execute("SELECT * FROM 'Wang^XiaoDong'")
+        assert "Wang" not in str(raised.value)
+        connection.close()
+
+    def test_too_many_readers_are_exhausted(self, index: SqliteIndex, path: Path) -> None:
+        readers = Readers(path, Statements(index._flavour.dialect), most=1, wait_seconds=0.01)
+        with readers.session(), pytest.raises(Exhausted), readers.session():
+            pass
+        with readers.session() as session:
+            assert session.execute(_COUNT, {}).fetchone() == (0,)
+        readers.close()
+
+
+_COUNT = compile.Prepared("SELECT count(*) FROM studies", ())
+
+
+@pytest.mark.parametrize("pattern", ["a[b]*", "[[", "]*[", "*[!x]?"])
+def test_brackets_are_literal(pattern: str) -> None:
+    connection = sqlite3.connect(":memory:")
+    stored = pattern.replace("*", "zz").replace("?", "z")
+    assert connection.execute("SELECT ? GLOB ?", (stored, glob(pattern))).fetchone() == (1,)
+    assert (
+        connection.execute("SELECT ? GLOB ?", ("b" + stored[1:], glob(pattern))).fetchone() == (0,) or pattern[0] == "*"
+    )
+    connection.close()
+
+
+def test_statements_of_one_shape_are_compiled_once(index: SqliteIndex) -> None:
+    flavour: Flavour = index._flavour
+    one = compile.search(ask(Level.STUDY, {"PatientID": "1"}), flavour, with_metadata=False)
+    other = compile.search(ask(Level.STUDY, {"PatientID": "2"}), flavour, with_metadata=False)
+    assert one.rows is other.rows and one.values != other.values
+
+
+def test_two_processes_add_to_one_new_study(path: Path) -> None:
+    code = (
+        "import sys\nfrom pathlib import Path\n"
+        "from storage.index.sqlite import SqliteIndex\n"
+        "from tests.contract.index_samples import instance, record\n"
+        "made = [record(instance(1, 1 + n % 3, n)) for n in range(int(sys.argv[2]), 60, 2)]\n"
+        "index = SqliteIndex(Path(sys.argv[1]))\n"
+        "print('ready', flush=True); sys.stdin.readline()\n"
+        "[index.add(each) for each in made]\nindex.close()\n"
+    )
+    root = Path(__file__).parents[2]
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, path, str(n)], cwd=root, stdin=-1, stdout=-1, text=True)
+        for n in (0, 1)
+    ]
+    for each in processes:
+        assert each.stdout is not None and each.stdout.readline() == "ready\n"
+    for each in processes:
+        each.communicate("go\n", timeout=60)
+    assert [each.returncode for each in processes] == [0, 0]
+    index = SqliteIndex(path)
+    [row] = index.search(ask(Level.STUDY)).rows
+    assert (first(row, "NumberOfStudyRelatedSeries"), first(row, "NumberOfStudyRelatedInstances")) == (3, 60)
+    assert [change.seq for change in index.changes(0, 100)] == list(range(1, 61))
+    index.close()
