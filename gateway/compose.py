@@ -10,7 +10,7 @@ from pathlib import Path
 from threading import Thread
 from urllib.parse import unquote, urlsplit
 
-from gateway import metrics
+from gateway import log, metrics
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.local import LocalArchive
 from gateway.config import Config, ConfigError
@@ -21,6 +21,7 @@ from gateway.security.policy import RightsPolicy
 from gateway.security.tokens import Tokens
 from gateway.web import app as web_app
 from gateway.web.server import WebServer
+from storage.errors import Exhausted
 from storage.index.sqlite import SqliteIndex
 from storage.objects.disk import DiskStore
 
@@ -43,8 +44,12 @@ class Gateway:
     web: WebServer | None
 
     def start(self) -> None:
-        """Check that the archive works, then open the doors. Raises OSError when a port is taken."""
-        self.local.check()
+        """Check that the archive works, then open the doors. Raises Unavailable, or OSError when a port is taken."""
+        try:
+            self.local.check()
+        except Exhausted as error:
+            # What is stored can be read all the same; stores are refused until there is room.
+            log.get(__name__).warning("nothing can be stored now", why=str(error))
         if self.dimse is not None:
             self.dimse.start()
         if self.web is not None:
@@ -64,6 +69,7 @@ class Gateway:
 
 def compose(config: Config, only: Role | None = None, *, reuse_port: bool = False) -> Gateway:
     """Everything that `config` asks for, opened but not yet listening. Raises ConfigError, Unavailable, OSError."""
+    _make(config.data)
     spool = open_spool(config)
     index = open_index(config)
     local = LocalArchive(spool, index, staging=spool.staging, ingest=config.ingest)
@@ -92,15 +98,22 @@ def open_spool(config: Config) -> DiskStore:
 def open_index(config: Config) -> SqliteIndex:
     """The catalogue; made or migrated when it is opened."""
     path = _path_of(config.index.url, "sqlite", "[index] url") if config.index.url else config.data / "index.sqlite"
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make(path.parent)
     return SqliteIndex(path, group_max=config.index.group_max)
 
 
 def folder(config: Config, chosen: str, name: str) -> Path:
     """The configured folder, or `name` below the data folder; made if it is not there."""
     path = Path(chosen) if chosen else config.data / name
-    path.mkdir(parents=True, exist_ok=True)
+    _make(path)
     return path
+
+
+def _make(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OSError(error.errno, f"the folder {folder} cannot be used: {error.strerror}") from error
 
 
 def _path_of(url: str, scheme: str, key: str) -> Path:

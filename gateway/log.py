@@ -21,7 +21,7 @@ Format = Literal["auto", "console", "json"]
 
 _MESSAGE_IS_SAFE = (StorageError, ConfigError, OSError)
 _MAX_PLACES = 30
-# The quietest level at which each library is still let through: below it they quote values, data sets or URLs.
+# The lowest level at which each library is let through: below it they chatter, or quote values, data sets, URLs.
 _FLOORS = {
     "pydicom": logging.ERROR,
     "pynetdicom": logging.WARNING,
@@ -30,6 +30,7 @@ _FLOORS = {
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "sqlalchemy": logging.WARNING,
+    "alembic": logging.WARNING,
 }
 
 

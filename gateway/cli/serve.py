@@ -14,7 +14,7 @@ import typer
 from gateway import log
 from gateway.cli import workers
 from gateway.compose import Gateway, Role, compose
-from gateway.config import Config, ConfigError, host_and_port, is_loopback, load
+from gateway.config import Config, ConfigError, is_loopback, load
 from storage.errors import StorageError
 
 USAGE_ERROR = 2
@@ -36,15 +36,17 @@ def serve(
         settings = load(config, flags(data=data, web=web, dimse=dimse, ae_title=ae_title, workers=worker_count))
         log.configure(settings.log.level, settings.log.format)
         if settings.workers > 1:
-            _use_shared_metrics()
-            raise typer.Exit(workers.supervise(settings, only, run=run_until_stopped, announce=announce))
+            with tempfile.TemporaryDirectory(prefix="gateway-metrics-") as shared:
+                os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # the workers add their counters up in files there
+                workers.supervise(settings, only, run=run_until_stopped, announce=announce)
+            return
         stop = Event()
         stop_on_signals(stop)
         run_until_stopped(settings, only, stop, ready=lambda gateway: announce(settings, *addresses(gateway)))
     except ConfigError as error:
         fail(str(error))
-    except (StorageError, OSError) as error:
-        fail(f"cannot start: {error}")
+    except (StorageError, OSError, workers.WorkersError) as error:
+        fail(f"cannot start: {getattr(error, 'strerror', None) or error}")
 
 
 def fail(message: str) -> None:
@@ -110,11 +112,3 @@ def announce(settings: Config, web: tuple[str, int] | None, dimse: tuple[str, in
 def _shown(address: tuple[str, int]) -> str:
     host, port = address
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _use_shared_metrics() -> None:
-    """Counters of several processes are added up through files in a folder that this variable names."""
-    os.environ.setdefault("PROMETHEUS_MULTIPROC_DIR", tempfile.mkdtemp(prefix="gateway-metrics-"))
-
-
-__all__ = ["addresses", "announce", "fail", "flags", "host_and_port", "run_until_stopped", "serve"]

@@ -26,14 +26,18 @@ Run = Callable[..., None]
 Announce = Callable[[Config, tuple[str, int] | None, tuple[str, int] | None], None]
 
 
+class WorkersError(Exception):
+    """The workers cannot start; the message says why."""
+
+
 @dataclass(slots=True)
 class _Worker:
     process: BaseProcess
     pipe: Connection
 
 
-def supervise(settings: Config, only: Role | None, *, run: Run, announce: Announce) -> int:
-    """Run `settings.workers` workers until SIGTERM or SIGINT; the exit status: 0, or 2 when they cannot start."""
+def supervise(settings: Config, only: Role | None, *, run: Run, announce: Announce) -> None:
+    """Run `settings.workers` workers until SIGTERM or SIGINT. Raises WorkersError, or OSError for a port in use."""
     stop = Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
@@ -45,13 +49,11 @@ def supervise(settings: Config, only: Role | None, *, run: Run, announce: Announ
         try:
             problem = _first_problem(team, stop)
             if problem is not None:
-                print(f"gateway: cannot start: {problem}")
-                return 2
+                raise WorkersError(problem)
             announce(settings, web, dimse)
             _watch(team, settings, only, run, stop)
         finally:
             _stop(team, settings.shutdown_seconds)
-    return 0
 
 
 def _reserve(listen: str, keep: ExitStack) -> tuple[str, int]:
@@ -60,7 +62,10 @@ def _reserve(listen: str, keep: ExitStack) -> tuple[str, int]:
     family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind((host, port))
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise OSError(error.errno, f"cannot listen on {listen}: {error.strerror}") from error
         port = probe.getsockname()[1]
     held = keep.enter_context(socket.socket(family, socket.SOCK_STREAM))
     held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

@@ -33,7 +33,10 @@ class WebServer:
 
     def start(self) -> None:
         """Take the port and answer requests from now on. Raises OSError when the port cannot be taken."""
-        listener = _bound(self._settings, self._reuse_port)
+        try:
+            listener = _bound(self._settings, self._reuse_port)
+        except OSError as error:
+            raise OSError(error.errno, f"web cannot listen on {self._settings.listen}: {error.strerror}") from error
         self._address = listener.getsockname()[:2]
         self._thread = threading.Thread(target=self._server.run, args=([listener],), name="web", daemon=True)
         self._thread.start()

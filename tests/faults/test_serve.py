@@ -12,10 +12,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from pydicom.uid import ExplicitVRLittleEndian
-from pynetdicom import AE
+from pydicom.dataset import Dataset
 
+from gateway.dimse import command
 from tests import samples
+from tests.dimse.peers import RawPeer, data_pdu, pdv
 from tests.gateway_process import GatewayProcess
 
 
@@ -31,18 +32,19 @@ def stow(web: str, *files: bytes) -> httpx.Response:
     return httpx.post(f"{web}/dicomweb/studies", content=body, headers=headers, timeout=60)
 
 
-def c_store(gateway: GatewayProcess, *files: bytes) -> list[int]:
-    """The statuses of these instances sent over one association."""
-    ae = AE()
-    ae.add_requested_context(samples.CT, ExplicitVRLittleEndian)
-    association = ae.associate(*gateway.dimse, ae_title="GATEWAY")
-    assert association.is_established
+def c_store(gateway: GatewayProcess, *instances: Dataset) -> list[int]:
+    """The statuses of these instances sent over one association, in PDUs of 64 KiB."""
     statuses = []
-    for file in files:
-        path = gateway.data.parent / "sent.dcm"
-        path.write_bytes(file)
-        statuses.append(association.send_c_store(path).Status)
-    association.release()
+    with RawPeer(gateway.dimse, timeout=60) as peer:
+        peer.associate()
+        for ds in instances:
+            data = samples.dataset_bytes(samples.part10(ds))
+            peer.send(data_pdu(pdv(3, 3, peer.store_command(sop_uid=ds.SOPInstanceUID))))
+            for start in range(0, len(data), 65536):
+                last = 2 if start + 65536 >= len(data) else 0
+                peer.send(data_pdu(pdv(3, last, data[start : start + 65536])))
+            statuses.append(peer.response().number(command.STATUS))
+        peer.release()
     return statuses
 
 
@@ -86,16 +88,12 @@ def gateway(tmp_path: Path) -> Iterator[GatewayProcess]:
 
 
 def test_it_stops_in_order_within_ten_seconds_even_with_idle_peers(gateway: GatewayProcess) -> None:
-    ae = AE()
-    ae.add_requested_context(samples.CT, ExplicitVRLittleEndian)
-    association = ae.associate(*gateway.dimse, ae_title="GATEWAY")
-    assert association.is_established
     host, _, port = gateway.web.removeprefix("http://").partition(":")
-    with socket.create_connection((host, int(port))):
+    with RawPeer(gateway.dimse) as peer, socket.create_connection((host, int(port))):
+        peer.associate()
         began = time.monotonic()
         assert gateway.stop() == 0
     assert time.monotonic() - began < 10
-    association.abort()
 
 
 def test_no_room_left_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
@@ -103,7 +101,7 @@ def test_no_room_left_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
         assert stow(gateway.web, samples.part10(samples.ct(1))).status_code == 200
     full = GatewayProcess(tmp_path / "data", env={"GATEWAY_SPOOL__MIN_FREE_BYTES": str(1 << 60)})
     with full:
-        assert c_store(full, samples.part10(samples.ct(2))) == [0xA700]
+        assert c_store(full, samples.ct(2)) == [0xA700]
         answer = stow(full.web, samples.part10(samples.ct(2)))
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
@@ -117,31 +115,28 @@ def test_a_write_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> No
     gateway.start()
     try:
         resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (6 << 20, resource.RLIM_INFINITY))
-        large, small = samples.part10(samples.ct(1, size=2048)), samples.part10(samples.ct(2))
+        large, small = samples.ct(1, size=2048), samples.ct(2)
         assert c_store(gateway, large, small) == [0xA700, 0x0000]
-        answer = stow(gateway.web, large, small)
+        answer = stow(gateway.web, samples.part10(large), samples.part10(small))
         assert answer.status_code == 202
-        assert len(answer.json()["00081198"]["Value"]) == 1
+        assert len(answer.json()["0008119A"]["Value"]) == 1  # it broke off before its UIDs were known
         rows = httpx.get(f"{gateway.dicomweb}/instances").json()
         assert [row["00080018"]["Value"][0] for row in rows] == [samples.ct(2).SOPInstanceUID]
         assert len(list((gateway.data / "objects").rglob("*.dcm"))) == 1
         assert not list((gateway.data / "objects").rglob("*.part"))
         resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        assert stow(gateway.web, large).status_code == 200
+        assert stow(gateway.web, samples.part10(large)).status_code == 200
     finally:
         gateway.stop()
 
 
 def test_an_association_that_stops_in_the_middle_leaves_nothing_behind(gateway: GatewayProcess) -> None:
-    ae = AE()
-    ae.add_requested_context(samples.CT, ExplicitVRLittleEndian)
-    for _ in range(5):
-        association = ae.associate(*gateway.dimse, ae_title="GATEWAY")
-        assert association.is_established
-        # The start of a P-DATA-TF that claims more than ever comes.
-        association.dul.socket.send(b"\x04\x00\x00\x01\x00\x00\x00\x00\xff\xfa\x01\x00" + bytes(100))
-        association.dul.socket.socket.shutdown(socket.SHUT_RDWR)
-        association.kill()
+    data = samples.dataset_bytes(samples.part10(samples.ct(2, size=256)))
+    for cut in (0, 100, 40_000, len(data) - 1):
+        with RawPeer(gateway.dimse) as peer:
+            peer.associate()
+            peer.send(data_pdu(pdv(3, 3, peer.store_command(sop_uid=samples.ct(2).SOPInstanceUID))))
+            peer.send(data_pdu(pdv(3, 0, data[:cut])))
     assert stow(gateway.web, samples.part10(samples.ct(1))).status_code == 200
     assert len(httpx.get(f"{gateway.dicomweb}/instances").json()) == 1
     assert not list((gateway.data / "objects").rglob("*.part"))
@@ -150,7 +145,7 @@ def test_an_association_that_stops_in_the_middle_leaves_nothing_behind(gateway: 
 def test_workers_share_the_ports_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
     with GatewayProcess(tmp_path / "data", "--workers", "2") as gateway:
         for number in range(1, 21):
-            assert c_store(gateway, samples.part10(samples.ct(1, 1, number))) == [0x0000]
+            assert c_store(gateway, samples.ct(1, 1, number)) == [0x0000]
         children = _children(gateway.pid)
         os.kill(children[0], 9)
         deadline = time.monotonic() + 20
