@@ -1,7 +1,7 @@
 """Turns a Config into the objects that make up a gateway. The only file that does; read it first.
 
 The wiring, from the bottom: a spool (object store) and an index make the local archive; the guard puts policy and
-audit around it; the two doors hold the guarded archive and nothing else.
+audit around it, the meter counts and times what is left; the two doors hold that archive and nothing else.
 """
 
 from dataclasses import dataclass
@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from gateway import log, metrics
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.local import LocalArchive
+from gateway.archive.metered import MeteredArchive
 from gateway.config import Config, ConfigError
 from gateway.dimse.server import DimseServer
 from gateway.security.ae_rules import AERules
@@ -38,6 +39,7 @@ class Gateway:
     """A composed gateway: what must be started, in order, and stopped."""
 
     local: LocalArchive
+    spool: DiskStore
     index: SqliteIndex
     audit: JsonLinesAudit
     dimse: DimseServer | None
@@ -64,6 +66,7 @@ class Gateway:
         for thread in closing:
             thread.join()
         self.index.close()
+        self.spool.close()
         self.audit.close()
 
 
@@ -74,7 +77,7 @@ def compose(config: Config, only: Role | None = None, *, reuse_port: bool = Fals
     index = open_index(config)
     local = LocalArchive(spool, index, staging=spool.staging, ingest=config.ingest)
     audit = JsonLinesAudit(folder(config, config.audit.folder, "audit"), config.audit.max_bytes_per_file)
-    archive = GuardedArchive(local, RightsPolicy(), audit)
+    archive = MeteredArchive(GuardedArchive(local, RightsPolicy(), audit))
 
     dimse = web = None
     if only is not Role.WEB:
@@ -86,7 +89,7 @@ def compose(config: Config, only: Role | None = None, *, reuse_port: bool = Fals
             archive, tokens.authenticate, config.web, ready=archive.check, metrics_text=metrics.render
         )
         web = WebServer(application, config.web, reuse_port=reuse_port)
-    return Gateway(local, index, audit, dimse, web)
+    return Gateway(local, spool, index, audit, dimse, web)
 
 
 def open_spool(config: Config) -> DiskStore:
