@@ -43,6 +43,8 @@ def open_connection(path: Path, *, cache_kib: int, read_only: bool) -> sqlite3.C
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    # An index made for one query would cost a pass over the whole table; ours serve all that is asked.
+    connection.execute("PRAGMA automatic_index = OFF")
     if read_only:
         connection.execute("PRAGMA query_only = ON")
     return connection

@@ -120,8 +120,7 @@ def _term(keys: list[Key], pattern: Callable[[str], str], values: Values) -> Ter
         for part, test, found in _name_tests(key, pattern) if key.vr == "PN" else [(None, *_test(key, pattern))]:
             tests.append(ValueTest(".".join(key.path), part, test, len(found)))
             values += found
-    selective = any(BY_PATH[key.path].selective for key in keys) and all(each.test is not Test.LIKE for each in tests)
-    return OnValues(attribute.level, selective, tuple(tests))
+    return OnValues(attribute.level, any(BY_PATH[key.path].selective for key in keys), tuple(tests))
 
 
 def _test(key: Key, pattern: Callable[[str], str]) -> tuple[Test, list[str]]:
