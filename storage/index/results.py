@@ -11,6 +11,8 @@ from storage.dicom.query import Query
 from storage.index.documents import without_bulk
 
 Path = tuple[str, ...]
+Row = tuple[Any, ...]
+_SHARED_COLUMNS = 7  # of the study and the series, in the rows of `compile.search`
 AVAILABILITY = "00080056"
 _PARENT_UIDS = {Level.STUDY: [], Level.SERIES: ["0020000D"], Level.INSTANCE: ["0020000D", "0020000E"]}
 _SUMMARY = frozenset(attribute.path[0] for attribute in defaults(Level.INSTANCE)) | {TIMEZONE}
@@ -59,9 +61,51 @@ def _levels(query: Query) -> list[Level]:
     return [level for level in Level if bound < level <= query.level or level is query.level]
 
 
-def result(row: tuple[Any, ...], level: Level, wanted: Selection) -> JsonDataset:
-    """One row of `compile.search` as a data set."""
-    known = _known(row, level, wanted)
+def results(rows: list[Row], level: Level, wanted: Selection) -> list[JsonDataset]:
+    """The rows of `compile.search` as data sets. What neighbours have in common is read once."""
+    found = []
+    above: Row = ()
+    shared: JsonDataset = {}
+    for row in rows:
+        if row[:_SHARED_COLUMNS] != above:
+            above = row[:_SHARED_COLUMNS]
+            shared = _study_and_series(above)
+        known = shared if level < Level.INSTANCE else _with_instance(shared, row[_SHARED_COLUMNS:], wanted)
+        found.append(_selected(known, wanted))
+    return found
+
+
+def _study_and_series(row: Row) -> JsonDataset:
+    """Every attribute at hand of a study, or of a series and its study; those of a level from its speaker."""
+    study, series_count, instance_count, modalities, sop_classes, *series = row
+    known: JsonDataset = orjson.loads(study)
+    if series:
+        known = _below(known, orjson.loads(series[0]))
+        known["00201209"] = {"vr": "IS", "Value": [series[1]]}
+    known[AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
+    known["00080061"] = _listed("CS", modalities)
+    known["00080062"] = _listed("UI", sop_classes)
+    known["00201206"] = {"vr": "IS", "Value": [series_count]}
+    known["00201208"] = {"vr": "IS", "Value": [instance_count]}
+    return known
+
+
+def _with_instance(shared: JsonDataset, row: Row, wanted: Selection) -> JsonDataset:
+    if not wanted.needs_metadata:
+        return _below(shared, orjson.loads(row[0]))
+    own: JsonDataset = orjson.loads(row[1])
+    return _below(shared, {tag: own[tag] for tag in own if tag == TIMEZONE or level_of(tag) is Level.INSTANCE})
+
+
+def _below(known: JsonDataset, lower: JsonDataset) -> JsonDataset:
+    """With the attributes of the next level; the time zone is each level's own."""
+    joined = {**known, **lower}
+    if TIMEZONE not in lower:
+        joined.pop(TIMEZONE, None)
+    return joined
+
+
+def _selected(known: JsonDataset, wanted: Selection) -> JsonDataset:
     tags = wanted.tags
     if wanted.all_of:
         tags = tuple(sorted({*tags, *(tag for tag in known if level_of(tag) in wanted.all_of)}))
@@ -76,32 +120,6 @@ def result(row: tuple[Any, ...], level: Level, wanted: Selection) -> JsonDataset
         elif "BulkDataURI" not in element:
             found[tag] = element
     return found
-
-
-def _known(row: tuple[Any, ...], level: Level, wanted: Selection) -> JsonDataset:
-    """Every attribute that is at hand, those of a level from that level's speaker."""
-    study, series_count, instance_count, modalities, sop_classes, *below = row
-    known: JsonDataset = orjson.loads(study)
-    if level >= Level.SERIES:
-        _go_down(known, orjson.loads(below[0]))
-        known["00201209"] = {"vr": "IS", "Value": [below[1]]}
-    if level >= Level.INSTANCE:
-        own: JsonDataset = orjson.loads(below[3] if wanted.needs_metadata else below[2])
-        _go_down(
-            known, {tag: element for tag, element in own.items() if level_of(tag) is Level.INSTANCE or tag == TIMEZONE}
-        )
-    known[AVAILABILITY] = {"vr": "CS", "Value": ["ONLINE"]}
-    known["00080061"] = _listed("CS", modalities)
-    known["00080062"] = _listed("UI", sop_classes)
-    known["00201206"] = {"vr": "IS", "Value": [series_count]}
-    known["00201208"] = {"vr": "IS", "Value": [instance_count]}
-    return known
-
-
-def _go_down(known: JsonDataset, lower: JsonDataset) -> None:
-    """Add the attributes of the next level; the time zone is each level's own."""
-    known.pop(TIMEZONE, None)
-    known.update(lower)
 
 
 def _listed(vr: str, joined: str) -> dict[str, Any]:

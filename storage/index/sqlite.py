@@ -116,7 +116,7 @@ class SqliteIndex:
                 seen = offset + limit
                 values = statements.values | {"bound": seen + MAX_COUNTED + 1}
                 remaining = max(0, session.execute(statements.counting, values).fetchone()[0] - seen)
-        rows = [results.result(row, query.level, wanted) for row in found[:limit]]
+        rows = results.results(found[:limit], query.level, wanted)
         return Page(rows, min(remaining, MAX_COUNTED), remaining_is_exact=remaining <= MAX_COUNTED)
 
     def locate(self, scope: Scope) -> Sequence[Stored]:
