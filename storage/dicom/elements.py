@@ -22,6 +22,7 @@ ReadHeader = Callable[[memoryview, int, int], Header]
 
 
 def malformed(message: str, position: int) -> Invalid:
+    """The error for bytes that contradict themselves; `position` counts from the first byte received."""
     return Invalid(Fault.MALFORMED, f"{message} at byte {position}")
 
 
@@ -82,7 +83,7 @@ def _odd(view: memoryview, position: int, end: int, order: str) -> Header:
         else:
             forms.append(long_form)
     for form in forms:
-        if _leads_on(view, form, end, order):
+        if leads_on(view, form, end, order):
             return form
     raise malformed(f"{name_of(tag)} has no valid VR", position)
 
@@ -91,7 +92,8 @@ def _is_vr(code: bytes) -> bool:
     return code.isalpha() and code.isupper()
 
 
-def _leads_on(view: memoryview, header: Header, end: int, order: str) -> bool:
+def leads_on(view: memoryview, header: Header, end: int, order: str) -> bool:
+    """Whether a value as long as `header` says ends where the data set does, or before the header of a larger tag."""
     tag, _, start, length = header
     if length == UNDEFINED:
         return end - start >= HEADER_BYTES
@@ -161,7 +163,11 @@ def is_trailing_padding(view: memoryview, position: int, encoding: Encoding) -> 
     return len(view) - position >= HEADER_BYTES and encoding.item(view, position, len(view))[0] == _TRAILING_PADDING
 
 
-def is_zero(view: memoryview, position: int, end: int) -> bool:
-    """Whether all bytes from `position` are zeros."""
-    steps = range(position, end, _ZEROS)
-    return not any(view[step : min(step + _ZEROS, end)].tobytes().strip(b"\0") for step in steps)
+def first_non_zero(view: memoryview, position: int, end: int) -> int:
+    """Where the zeros that begin at `position` end; `end` when only zeros follow."""
+    for step in range(position, end, _ZEROS):
+        after = min(step + _ZEROS, end)
+        rest = len(view[step:after].tobytes().lstrip(b"\0"))
+        if rest:
+            return after - rest
+    return end

@@ -9,7 +9,6 @@ from storage.dicom.elements import HEADER_BYTES, ITEM, SEQUENCE_END, UNDEFINED, 
 from storage.dicom.frames import FrameTable, Span
 from storage.errors import Fault, Invalid
 
-MAX_FRAGMENTS = 1_000_000
 _FORGET_BYTES = 16 << 20
 # A code stream of JPEG, JPEG-LS, JPEG XL, JPEG 2000 or HTJ2K starts so, raw or in its file format.
 _STARTS = (b"\xff\xd8", b"\xff\x4f\xff\x51", b"\xff\x0a", b"\0\0\0\x0cjP  ", b"\0\0\0\x0cJXL ")
@@ -28,12 +27,12 @@ class Fragments(NamedTuple):
 
 
 def read_fragments(
-    view: memoryview, position: int, end: int, encoding: Encoding, forget: Forget
+    view: memoryview, position: int, end: int, encoding: Encoding, limit: int, forget: Forget
 ) -> tuple[Fragments, int]:
     """The items from `position` to their delimiter, and where that ends. Their content is not looked at.
 
     Raises Invalid (MALFORMED) when items are cut short or something else lies among them, TOO_LARGE when they are
-    too many. `forget` is told which part will not be read again.
+    more than `limit`. `forget` is told which part will not be read again.
     """
     items: list[Span] = []
     forgotten = position
@@ -47,8 +46,8 @@ def read_fragments(
         if position + length > end:
             raise malformed(f"a fragment of {length} bytes is cut short, it begins", position)
         items.append(Span(position, length))
-        if len(items) > MAX_FRAGMENTS:
-            raise Invalid(Fault.TOO_LARGE, f"encapsulated pixel data has more than {MAX_FRAGMENTS} fragments")
+        if len(items) > limit + 1:
+            raise Invalid(Fault.TOO_LARGE, f"encapsulated pixel data has too many fragments: more than {limit}")
         position += length
         if position - forgotten > _FORGET_BYTES:
             forget(forgotten, position)

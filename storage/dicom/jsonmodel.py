@@ -14,9 +14,9 @@ from storage.dicom.elements import (
     SEQUENCE_END,
     UNDEFINED,
     Encoding,
+    first_non_zero,
     is_no_element,
     is_trailing_padding,
-    is_zero,
     looks_explicit,
     malformed,
     name_of,
@@ -30,6 +30,7 @@ from storage.errors import Fault, Invalid
 
 MAX_DEPTH = 80  # of sequences; the encoder of JSON gives up at 254 levels, and one sequence makes three
 MAX_ELEMENTS = 2_000_000
+MAX_FRAGMENTS = 1_000_000
 PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = range(0x7FE00008, PIXEL_DATA + 1)  # Float, Double Float and (integer) Pixel Data
 
@@ -105,6 +106,8 @@ class _Reader:
         self._base = base
         self._forget = forget
         self._budget = iter(range(MAX_ELEMENTS))
+        self._fragments_left = MAX_FRAGMENTS
+        self._non_zero = 0  # a position before which some byte is known not to be zero
 
     def dataset(self, position: int, end: int, scope: _Scope, *, open_ended: bool = False) -> tuple[JsonDataset, int]:
         """The data set or item from `position`, and where it ends: at `end` or, `open_ended`, after its delimiter.
@@ -223,7 +226,9 @@ class _Reader:
             return _sequence(items), position
         if not vr.fragments:
             raise malformed(f"{name_of(tag)} with VR {vr.name} must not have undefined length, its value begins", start)
-        fragments, position = read_fragments(self._view, start, end, scope.encoding, self._forget)
+        limit = self._fragments_left
+        fragments, position = read_fragments(self._view, start, end, scope.encoding, limit, self._forget)
+        self._fragments_left -= len(fragments.items)
         if scope.depth == 0:
             self._note_pixel_data(tag, start, position - start, fragments)
         if not fragments.items:
@@ -312,8 +317,11 @@ class _Reader:
         return False
 
     def _is_padding(self, position: int, end: int, scope: _Scope) -> bool:
-        """Whether only zeros follow the data set."""
-        if scope.depth or not is_zero(self._view, position, end):
+        """Whether only zeros follow the data set. Looks at each byte once, however often it is asked."""
+        if scope.depth or position < self._non_zero:
+            return False
+        self._non_zero = first_non_zero(self._view, position, end)
+        if self._non_zero < end:
             return False
         self.reading.warn(_LEFTOVERS)
         return True

@@ -2,7 +2,7 @@
 
 from pydicom.uid import UID
 
-from storage.dicom.elements import HEADER_BYTES, Encoding
+from storage.dicom.elements import HEADER_BYTES, Encoding, leads_on
 from storage.dicom.values import BY_CODE
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -68,6 +68,8 @@ def detect(view: memoryview, position: int, end: int) -> Encoding | None:
         if little <= _MAX_FIRST_GROUP:
             return Encoding.EXPLICIT_LITTLE
         return Encoding.EXPLICIT_BIG if big <= _MAX_FIRST_GROUP else None
-    if 0 < little <= _MAX_FIRST_GROUP and int.from_bytes(head[4:], "little") <= end - position - HEADER_BYTES:
-        return Encoding.IMPLICIT_LITTLE
+    if 0 < little <= _MAX_FIRST_GROUP:
+        header = Encoding.IMPLICIT_LITTLE.header(view, position, end)
+        if leads_on(view, header, end, "<"):
+            return Encoding.IMPLICIT_LITTLE
     return None

@@ -39,7 +39,7 @@ REFUSED = {
         *(f"DICOMDIR-{kind}" for kind in ("bigEnd", "empty.dcm", "implicit", "nooffset", "nopatient", "reordered")),
     },
     Fault.MALFORMED: {"MR_truncated.dcm", "rtplan_truncated.dcm", "emri_small_jpeg_2k_lossless_too_short.dcm"},
-    Fault.NOT_DICOM: {"no_meta.dcm", "meta_missing_tsyntax.dcm"},
+    Fault.NOT_DICOM: {"no_meta.dcm"},
     Fault.BAD_UID: {"bad_sequence.dcm"},
     Fault.MISSING_UID: {
         "chrSQEncoding.dcm",
@@ -58,6 +58,7 @@ REFUSED = {
         "SC_rgb_jls_lossy_sample.dcm",
         "UN_sequence.dcm",
         "empty_charset_LEI.dcm",
+        "meta_missing_tsyntax.dcm",
         "nested_priv_SQ.dcm",
         "no_meta_group_length.dcm",
         "priv_SQ.dcm",
@@ -310,11 +311,34 @@ def test_faults_do_not_repeat_values() -> None:
 
 def test_too_many_elements_or_fragments_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.dicom.jsonmodel.MAX_ELEMENTS", 50)
-    monkeypatch.setattr("storage.dicom.fragments.MAX_FRAGMENTS", 50)
+    monkeypatch.setattr("storage.dicom.jsonmodel.MAX_FRAGMENTS", 50)
     assert fault_of(uids() + parents() + explicit(0x00310001, "SQ", item(b"") * 60)) is Fault.TOO_LARGE
     many = b"".join(explicit(0x00310001 + number, "LO", b"") for number in range(60))
     assert fault_of(uids() + parents() + many) is Fault.TOO_LARGE
     assert fault_of(uids() + parents() + encapsulated([b""] * 60)) is Fault.TOO_LARGE
+
+
+def test_fragments_are_counted_over_all_elements(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.dicom.jsonmodel.MAX_FRAGMENTS", 50)
+    value = item(b"") * 31 + b"\xfe\xff\xdd\xe0\0\0\0\0"
+    several = [explicit(0x00310001 + number, "OB", value, 0xFFFFFFFF) for number in range(2)]
+    assert parse(uids() + parents() + several[0])
+    assert fault_of(uids() + parents() + b"".join(several)) is Fault.TOO_LARGE
+
+
+def test_runs_of_zeros_cost_no_more_than_their_length() -> None:
+    implicit_body = dataset_bytes(part10(ct(), ImplicitVRLittleEndian))
+    started = time.monotonic()
+    assert fault_of(implicit_body[:8] + bytes(4 << 20) + b"\1") in (Fault.MALFORMED, Fault.NOT_DICOM)
+    instance = parse(raw_part10(ImplicitVRLittleEndian, implicit_body[:-520] + bytes(1 << 20) + implicit_body[-520:]))
+    assert time.monotonic() - started < 10
+    assert instance.dataset == parse(raw_part10(ImplicitVRLittleEndian, implicit_body)).dataset
+
+
+def test_a_bad_first_vr_is_not_taken_for_implicit_vr() -> None:
+    first = struct.pack("<HH2sH", 0x0008, 0x0008, b"??", 2) + b"AB"
+    data = raw_part10(ExplicitVRLittleEndian, first + uids() + parents() + explicit(0x7FE00010, "OW", bytes(400_000)))
+    assert parse(data).transfer_syntax == ExplicitVRLittleEndian
 
 
 def test_damaged_files_are_read_or_refused_in_time() -> None:
