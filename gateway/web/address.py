@@ -19,6 +19,8 @@ PREFIX = "/dicomweb"
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", re.ASCII)
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)
 _FORWARDED = frozenset([b"forwarded", *(b"x-forwarded-" + name for name in (b"for", b"proto", b"host", b"prefix"))])
+_PROXY_SIGNS = frozenset([b"via", b"x-real-ip"])
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 _ELEMENT = re.compile(r'(\w+)=("[^"]*"|[^;,\s]*)', re.ASCII)
 
 
@@ -30,7 +32,7 @@ def base_url(request: Request, settings: Web) -> str:
     scheme = forwarded.get("proto", "").lower()
     if scheme not in ("http", "https"):
         scheme = request.scope["scheme"]
-    host = forwarded.get("host") or request.headers.get("host") or _own_host(request)
+    host = forwarded.get("host") or _host(request)
     if _HOST.fullmatch(host) is None:
         raise Refused(400, "host", "the Host header is not a host name or address with an optional port")
     prefix = forwarded.get("prefix", "").rstrip("/")
@@ -92,6 +94,16 @@ def _without_port(node: str) -> str:
     return node.partition(":")[0] if node.count(":") == 1 else node
 
 
-def _own_host(request: Request) -> str:
-    server = request.scope.get("server") or ("localhost", None)
-    return f"{server[0]}:{server[1]}" if server[1] else str(server[0])
+def _host(request: Request) -> str:
+    """The Host header, with our port when it lacks one.
+
+    Some clients leave the port out (dicomweb-client does). Behind a proxy its absence means the proxy's own port, so
+    it is completed only when nothing says that there is a proxy.
+    """
+    name, port = request.scope.get("server") or ("localhost", None)
+    host = request.headers.get("host") or (f"[{name}]" if ":" in name else str(name))
+    has_port = host.rpartition(":")[2].isdecimal() and not host.endswith("]")
+    behind_proxy = any(header in _PROXY_SIGNS or header in _FORWARDED for header, _ in request.scope["headers"])
+    if has_port or behind_proxy or port in (None, _DEFAULT_PORTS.get(request.scope["scheme"])):
+        return host
+    return f"{host}:{port}"

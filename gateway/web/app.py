@@ -41,7 +41,7 @@ def build(
     `ready` raises Unavailable or Exhausted when the gateway cannot do its work; `cors_origins` are the web origins
     whose pages may read what is served here.
     """
-    return Starlette(
+    app = Starlette(
         routes=[*_dicomweb(archive, settings), *_pages(ready, metrics_text)],
         middleware=[
             Middleware(
@@ -59,6 +59,8 @@ def build(
         ],
         exception_handlers={HTTPException: errors.routing_error},
     )
+    app.router.redirect_slashes = False
+    return app
 
 
 def _dicomweb(archive: Archive, settings: Web) -> list[Route]:

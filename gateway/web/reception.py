@@ -38,6 +38,11 @@ class Reception:
         self._pending: list[bytes] = []
         self._pending_bytes = 0
 
+    @property
+    def parts(self) -> int:
+        """How many parts have begun."""
+        return len(self._results)
+
     def begin(self, content_type: str) -> None:
         """A part begins. One of another type than application/dicom is passed over and reported."""
         self._results.append(None)

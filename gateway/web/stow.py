@@ -65,7 +65,7 @@ async def _parts(reception: Reception, chunks: AsyncIterator[bytes], parser: Mul
             raise
         await reception.give_up(Failed(Failure(CANNOT_UNDERSTAND, 400), error.detail))
     else:
-        if not parser.finished:
+        if reception.parts and not parser.finished:
             await reception.give_up(_CUT_SHORT)
 
 

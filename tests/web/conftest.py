@@ -69,10 +69,18 @@ def opened(
         server.stop(5)
 
 
-@pytest.fixture
-def door(tmp_path: Path) -> Iterator[Door]:
-    with opened(tmp_path) as door:
+@pytest.fixture(scope="session")
+def _shared_door(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Door]:
+    with opened(tmp_path_factory.mktemp("door")) as door:
         yield door
+
+
+@pytest.fixture
+def door(_shared_door: Door, tmp_path: Path) -> Iterator[Door]:
+    """One server for all tests (to stop one takes a while), with an archive made anew for each."""
+    _shared_door.archive.__init__(tmp_path)  # type: ignore[misc]
+    yield _shared_door
+    assert _shared_door.archive.gate is None, "a test that holds requests back opens a door of its own"
 
 
 @pytest.fixture
