@@ -3,6 +3,7 @@
 import socket
 import struct
 import tempfile
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -182,3 +183,11 @@ def pdv(context_id: int, control: int, data: bytes) -> bytes:
 def data_pdu(*pdvs: bytes) -> bytes:
     body = b"".join(pdvs)
     return pdu.HEADER.pack(pdu.DATA_TF, len(body)) + body
+
+
+def eventually(condition: Callable[[], bool], *, seconds: float = 5) -> None:
+    """Assert that `condition` comes true in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come true in time"
+        time.sleep(0.01)

@@ -138,22 +138,27 @@ def test_a_connection_that_ends_inside_a_data_set_stores_nothing(
 
 
 @pytest.mark.parametrize(
-    "garbage",
+    ("garbage", "reason"),
     [
-        b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500),  # TLS client hello
-        bytes(1000),
-        pdu.HEADER.pack(pdu.ASSOCIATE_RQ, 0xFFFFFFF0) + bytes(1000),
-        pdu.HEADER.pack(pdu.ASSOCIATE_RQ, 5) + bytes(5),
-        pdu.HEADER.pack(pdu.ASSOCIATE_RQ, 80) + b"\0\1" + b" " * 66 + b"\x10\0\xff\xff" + bytes(8),
-        pdu.release_rq(),
-        data_pdu(pdv(1, 3, b"")),
+        (b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n", AbortReason.UNRECOGNIZED_PDU),
+        (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(500), AbortReason.UNRECOGNIZED_PDU),  # TLS
+        (bytes(1000), AbortReason.UNRECOGNIZED_PDU),
+        (pdu.HEADER.pack(pdu.ASSOCIATE_RQ, 0xFFFFFFF0) + bytes(1000), AbortReason.INVALID_PARAMETER),
+        (pdu.HEADER.pack(pdu.ASSOCIATE_RQ, 5) + bytes(5), AbortReason.INVALID_PARAMETER),
+        (
+            pdu.HEADER.pack(pdu.ASSOCIATE_RQ, 80) + b"\0\1" + b" " * 66 + b"\x10\0\xff\xff" + bytes(8),
+            AbortReason.INVALID_PARAMETER,
+        ),
+        (pdu.release_rq(), AbortReason.UNEXPECTED_PDU),
+        (data_pdu(pdv(1, 3, b"")), AbortReason.UNEXPECTED_PDU),
     ],
 )
-def test_garbage_instead_of_a_request_is_aborted_and_the_service_goes_on(server: DimseServer, garbage: bytes) -> None:
+def test_garbage_instead_of_a_request_is_aborted_and_the_service_goes_on(
+    server: DimseServer, garbage: bytes, reason: AbortReason
+) -> None:
     with RawPeer(server.address) as peer:
         peer.send(garbage)
-        peer.aborted_for()
+        assert peer.aborted_for() == reason
     with RawPeer(server.address) as peer:
         peer.associate()
         assert peer.echo() == 0

@@ -13,7 +13,7 @@ from gateway.dimse import server as server_module
 from gateway.dimse.associate import ProposedContext, Request
 from gateway.dimse.server import DimseServer
 from tests.dimse.conftest import Serve
-from tests.dimse.peers import IMPLICIT, VERIFICATION, RawPeer, RememberingArchive, data_pdu, pdv, user
+from tests.dimse.peers import IMPLICIT, VERIFICATION, RawPeer, RememberingArchive, data_pdu, eventually, pdv, user
 
 REQUEST = associate.encode_request(Request("GATEWAY", "RAW", (ProposedContext(1, VERIFICATION, (IMPLICIT,)),), user()))
 
@@ -26,13 +26,6 @@ def stack() -> Iterator[ExitStack]:
 
 def serving_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("dimse-")]
-
-
-def eventually(condition: object, *, seconds: float = 5) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline, "it did not come true in time"
-        time.sleep(0.01)
 
 
 def test_a_port_in_use_is_a_clear_error(serve: Serve) -> None:
@@ -73,16 +66,23 @@ def test_it_listens_on_ipv4_and_ipv6(
 
 def test_associations_over_the_limits_are_rejected_for_now(serve: Serve, stack: ExitStack) -> None:
     address = serve(max_associations=3, max_associations_per_caller=2).address
-    kept = [stack.enter_context(RawPeer(address)) for _ in range(3)]
-    for peer, calling in zip(kept, ("CT1", "CT1", "CT2"), strict=True):
-        peer.associate(calling=calling)
-    for calling in ("CT1", "CT3"):  # the limit of a caller, the limit of all
+
+    def open_for(calling: str) -> RawPeer | None:
         peer = stack.enter_context(RawPeer(address))
         peer.send(REQUEST.replace(b"RAW".ljust(16), calling.encode().ljust(16)))
-        assert peer.read() == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 2)))
-    kept[0].release()
-    eventually(lambda: len(serving_threads()) == 3)
-    stack.enter_context(RawPeer(address)).associate(calling="CT3")
+        kind, body = peer.read()
+        assert kind == pdu.ASSOCIATE_AC or (kind, body) == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 2)))
+        return peer if kind == pdu.ASSOCIATE_AC else None
+
+    first = open_for("CT1")
+    assert first and open_for("CT1")
+    assert open_for("CT1") is None, "the limit of a caller"
+    assert open_for("CT2")
+    assert open_for("CT3") is None, "the limit of all"
+    first.release()
+    first.sock.close()
+    eventually(lambda: open_for("CT3") is not None)
+    assert open_for("CT1") is None
 
 
 def test_connections_that_say_nothing_cannot_exhaust_the_threads(
@@ -137,9 +137,10 @@ def test_many_associations_at_once(serve: Serve, archive: RememberingArchive) ->
 def test_stop_answers_what_is_being_stored_and_aborts_what_idles(
     server: DimseServer, archive: RememberingArchive, stack: ExitStack
 ) -> None:
-    idle, silent, busy = (stack.enter_context(RawPeer(server.address)) for _ in range(3))
-    idle.associate()
-    busy.associate()
+    idle, silent, busy, sending = (stack.enter_context(RawPeer(server.address)) for _ in range(4))
+    for peer in (idle, busy, sending):
+        peer.associate()
+    sending.send(data_pdu(pdv(3, 3, sending.store_command())), data_pdu(pdv(3, 0, b"12")))
     archive.hold.clear()
     busy.send(data_pdu(pdv(3, 3, busy.store_command())), data_pdu(pdv(3, 2, b"1234")))
     assert archive.entered.wait(5)
@@ -150,11 +151,13 @@ def test_stop_answers_what_is_being_stored_and_aborts_what_idles(
     with pytest.raises(OSError):
         RawPeer(server.address)
     archive.hold.set()
-    assert busy.response().number(command.STATUS) == 0
-    assert busy.read()[0] == pdu.ABORT
+    sending.send(data_pdu(pdv(3, 2, b"34")))
+    for peer in (busy, sending):
+        assert peer.response().number(command.STATUS) == 0
+        assert peer.read()[0] == pdu.ABORT
     stopping.join(5)
     assert not stopping.is_alive()
-    assert len(archive.kept) == 1
+    assert len(archive.kept) == 2
     assert serving_threads() == []
 
 
