@@ -1,6 +1,11 @@
 """Data sets written byte by byte, as faulty and unusual senders write them: nothing padded, nothing checked."""
 
 import struct
+from typing import Any
+
+import orjson
+
+from storage.dicom.parse import parse
 
 UNDEFINED = 0xFFFFFFFF
 LONG = {"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"}
@@ -62,3 +67,15 @@ def part10(transfer_syntax: str, dataset: bytes) -> bytes:
     uid = transfer_syntax.encode()
     meta = explicit(0x00020010, "UI", uid + b"\0" * (len(uid) % 2))
     return bytes(128) + b"DICM" + explicit(0x00020000, "UL", struct.pack("<I", len(meta))) + meta + dataset
+
+
+def json_of(*elements: bytes) -> dict[str, Any]:
+    """The JSON of an instance with these elements, its UIDs left out."""
+    instance = parse(uids() + parents() + b"".join(elements))
+    found: dict[str, Any] = orjson.loads(instance.metadata)
+    return {key: entry for key, entry in found.items() if entry["vr"] != "UI"}
+
+
+def values_of(vr: str, raw: bytes) -> Any:
+    """The entry of an element (of a group after all UIDs) with this VR and these bytes."""
+    return json_of(explicit(0x00310001, vr, raw))["00310001"]

@@ -31,6 +31,7 @@ from tests.raw import (
     explicit,
     implicit,
     item,
+    json_of,
     open_item,
     parents,
     uids,
@@ -38,18 +39,6 @@ from tests.raw import (
 from tests.samples import corpus, ct, part10
 
 SYNTAXES = [ExplicitVRLittleEndian, ImplicitVRLittleEndian, ExplicitVRBigEndian, DeflatedExplicitVRLittleEndian]
-
-
-def json_of(*elements: bytes) -> dict[str, Any]:
-    """The JSON of an instance with these elements, its UIDs left out."""
-    instance = parse(uids() + parents() + b"".join(elements))
-    found: dict[str, Any] = orjson.loads(instance.metadata)
-    return {key: entry for key, entry in found.items() if entry["vr"] != "UI"}
-
-
-def values_of(vr: str, raw: bytes) -> Any:
-    """The entry of an element (of a group after all UIDs) with this VR and these bytes."""
-    return json_of(explicit(0x00310001, vr, raw))["00310001"]
 
 
 @pytest.mark.parametrize("path", corpus(), ids=lambda path: path.name)
@@ -157,66 +146,6 @@ def test_generated_data_sets_read_as_pydicom_reads_them(generated: Dataset, tran
     instance = parse(data)
     assert oracle.differences(instance, data) == []
     assert instance.repair is None
-
-
-@pytest.mark.parametrize(
-    ("vr", "raw", "value"),
-    [
-        ("IS", b"12 ", [12]),
-        ("IS", b"-7\\\\+3", [-7, None, 3]),
-        ("IS", b"1.5", ["1.5"]),
-        ("IS", b"1_0", ["1_0"]),
-        ("IS", b"99999999999999999999", ["99999999999999999999"]),
-        ("DS", b"1.50\\-.5\\2.", [1.5, -0.5, 2.0]),
-        ("DS", b"NaN\\inf\\1e999\\1,5", ["NaN", "inf", "1e999", "1,5"]),
-        ("DS", b"0.1234567890123456789", ["0.1234567890123456789"]),
-        ("DS", b"9007199254740993", ["9007199254740993"]),
-        ("DS", b"1e-400", ["1e-400"]),
-        ("UV", struct.pack("<QQ", 2**53, 2**53 + 1), [2**53, str(2**53 + 1)]),
-        ("SV", struct.pack("<q", -(2**63)), [str(-(2**63))]),
-        ("AT", struct.pack("<HH", 0x0018, 0x106A), ["0018106A"]),
-        ("LT", b"  a\\b ", ["  a\\b"]),
-        ("UT", b"a\\b", ["a\\b"]),
-        ("UR", b"http://a/b\\c ", ["http://a/b\\c"]),
-        ("LO", b" a \\\\ b\0", ["a", None, "b"]),
-        ("PN", b"A^B==C\\\\D=", [{"Alphabetic": "A^B", "Phonetic": "C"}, None, {"Alphabetic": "D"}]),
-        ("DA", b"2024.01.02", ["2024.01.02"]),
-        ("CS", b"\xd0\xd8", ["ÐØ"]),
-        ("SH", b"a\x01\tb", ["a\x01\tb"]),
-    ],
-)
-def test_values(vr: str, raw: bytes, value: list[Any]) -> None:
-    scs = explicit(0x00080005, "CS", b"ISO_IR 100")
-    found = json_of(scs, explicit(0x00310001, vr, raw))
-    assert found["00310001"] == {"vr": vr, "Value": value}
-
-
-@pytest.mark.parametrize("vr", ["LO", "PN", "IS", "DS", "US", "FD", "AT", "SQ", "OB", "UN", "UT", "LT"])
-def test_an_empty_value_has_only_its_vr(vr: str) -> None:
-    assert values_of(vr, b"") == {"vr": vr}
-
-
-@pytest.mark.parametrize("vr", ["LO", "PN", "LT", "CS", "IS"])
-def test_padding_alone_is_an_empty_value(vr: str) -> None:
-    assert values_of(vr, b"  ") == {"vr": vr}
-
-
-@pytest.mark.parametrize(
-    ("vr", "raw"),
-    [
-        ("FL", struct.pack("<f", float("nan"))),
-        ("FD", struct.pack("<dd", 1.0, float("inf"))),
-        ("US", b"\1\2\3"),
-        ("UV", b"1234"),
-        ("OW", b"\1\2\3\4"),
-    ],
-)
-def test_what_json_cannot_say_is_inline_binary(vr: str, raw: bytes) -> None:
-    assert values_of(vr, raw) == {"vr": vr, "InlineBinary": base64.b64encode(raw).decode()}
-
-
-def test_a_broken_value_of_a_vr_that_must_not_be_binary_is_unknown() -> None:
-    assert values_of("AT", b"\1\2") == {"vr": "UN", "InlineBinary": "AQI="}
 
 
 def test_values_longer_than_the_limits_are_named_by_uri() -> None:
@@ -383,75 +312,6 @@ def test_ten_thousand_items() -> None:
     content = open_item(explicit(0x00310002, "LO", b"ab")) * 10_000
     found = json_of(explicit(0x00310001, "SQ", content + SEQUENCE_END, UNDEFINED))
     assert len(found["00310001"]["Value"]) == 10_000
-
-
-NAME = "王^小东"
-
-
-def text_of(declared: bytes, *elements: bytes) -> Any:
-    return parse(explicit(0x00080005, "CS", declared) + uids() + b"".join(elements) + parents())
-
-
-def test_text_in_a_wrongly_declared_character_set_is_read_and_said_to_be_repaired() -> None:
-    instance = text_of(
-        b"ISO_IR 100",
-        explicit(0x00081030, "LO", "胸部平扫检查".encode("gbk")),
-        explicit(0x00100010, "PN", NAME.encode("gbk")),
-    )
-    assert instance.dataset["00100010"]["Value"] == [{"Alphabetic": NAME}]
-    assert instance.dataset["00081030"]["Value"] == ["胸部平扫检查"]
-    assert instance.repair == "ISO_IR 100 read as GB18030"
-    assert instance.dataset["00080005"] == {"vr": "CS", "Value": ["ISO_IR 100"]}
-
-
-def test_an_item_may_declare_a_character_set_of_its_own() -> None:
-    sequence = item(explicit(0x00080005, "CS", b"ISO_IR 192") + explicit(0x00080104, "LO", "胸部".encode()))
-    inherits = item(explicit(0x00080104, "LO", "胸部".encode("gb18030")))
-    instance = text_of(
-        b"GB18030",
-        explicit(0x00081032, "SQ", sequence + inherits),
-        explicit(0x00100010, "PN", b"Wang^XiaoDong=" + NAME.encode("gb18030")),
-    )
-    assert [entry["00080104"]["Value"] for entry in instance.dataset["00081032"]["Value"]] == [["胸部"], ["胸部"]]
-    assert instance.dataset["00100010"]["Value"] == [{"Alphabetic": "Wang^XiaoDong", "Ideographic": NAME}]
-    assert instance.repair is None
-
-
-def test_a_backslash_that_is_half_of_a_character_does_not_split() -> None:
-    name = "郳晓"  # the first has the trail byte 5CH in GBK
-    assert b"\\" in name.encode("gbk")
-    instance = text_of(b"GBK", explicit(0x00081030, "LO", name.encode("gbk") + b"\\B"))
-    assert instance.dataset["00081030"]["Value"] == [name, "B"]
-
-
-def test_escape_sequences_do_not_reach_the_json() -> None:
-    korean = b"Hong^Gildong=\x1b$)C\xfb\xf3^\x1b$)C\xd1\xce\xd4\xd7"
-    instance = text_of(b"\\ISO 2022 IR 149", explicit(0x00100010, "PN", korean))
-    assert instance.dataset["00100010"]["Value"] == [{"Alphabetic": "Hong^Gildong", "Ideographic": "洪^吉洞"}]
-
-
-def test_ascii_bytes_are_read_as_the_character_set_has_them() -> None:
-    instance = text_of(b"ISO_IR 13", explicit(0x00081030, "LO", b"a~b "), explicit(0x00080060, "CS", b"CT"))
-    assert instance.dataset["00081030"]["Value"] == ["a‾b"]
-    assert instance.dataset["00080060"]["Value"] == ["CT"]
-
-
-def test_undecodable_text_stays_valid_utf8() -> None:
-    instance = text_of(b"ISO_IR 192", explicit(0x00081030, "LO", b"ab\xff\xfe"))
-    assert instance.dataset["00081030"]["Value"][0].startswith("ab")
-    instance.metadata.decode("utf-8")
-
-
-def test_big_endian_values_are_given_in_little_endian() -> None:
-    ds = ct(RedPaletteColorLookupTableData=b"\1\2\3\4", SelectorODValue=bytes(range(8)), SelectorULValue=[1, 2])
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        data = part10(ds, ExplicitVRBigEndian)
-    found = parse(data).dataset
-    assert found["00281201"] == {"vr": "OW", "InlineBinary": base64.b64encode(b"\2\1\4\3").decode()}
-    assert found["00720073"]["InlineBinary"] == base64.b64encode(bytes(range(8))[::-1]).decode()
-    assert found["00720078"]["Value"] == [1, 2]
-    assert found["00280010"]["Value"] == [16]
 
 
 LEFTOVERS = "bytes after the end of the data set are ignored"
