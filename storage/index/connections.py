@@ -19,7 +19,6 @@ WAL_PAGES = 4000  # of 4 KiB, before they are moved to the main file
 WAL_BYTES_KEPT = 64 << 20
 READER_CACHE_KIB = 2048
 WRITER_CACHE_KIB = 16384
-_FULL = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 
 
 @contextmanager
@@ -30,7 +29,7 @@ def translated() -> Iterator[None]:
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", None)
         name = getattr(error, "sqlite_errorname", type(error).__name__)
-        if code in _FULL:
+        if code == sqlite3.SQLITE_FULL:
             raise Exhausted("the index cannot grow: the disk is full; make space on it") from error
         raise Unavailable(f"the index cannot be used now ({name}); see that its file and folder are sound") from error
 
@@ -101,8 +100,13 @@ class Readers:
                 try:
                     connection.execute("BEGIN")
                     yield Session(connection, self._statements)
-                finally:
+                except sqlite3.Error:
+                    connection.close()
+                    raise
+                except BaseException:
                     self._give_back(connection)
+                    raise
+                self._give_back(connection)
         finally:
             self._free.release()
 

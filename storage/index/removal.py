@@ -1,7 +1,5 @@
 """Takes a study, a series or an instance out of the catalogue, inside the writer's transaction."""
 
-from typing import Any
-
 import orjson
 from sqlalchemy import bindparam, delete, exists, select
 
@@ -37,20 +35,22 @@ _DELETE_EMPTY_STUDY = delete(studies).where(
 )
 
 
-def _first_of(*where: Any) -> Any:
-    """The instance that is to speak: the smallest SOP Instance UID, and the smallest series if it is in several."""
-    return (
-        select(*scopes.IDENTITY, contents.c.metadata)
-        .select_from(_ALL.join(contents, contents.c.instance_id == instances.c.id))
-        .where(*where)
-        .order_by(instances.c.sop_uid, series.c.series_uid)
-        .limit(constant(1))
-        .offset(constant(0))
-    )
-
-
-_FIRST_OF_STUDY = _first_of(studies.c.id == bindparam("study"))
-_FIRST_OF_SERIES = _first_of(series.c.id == bindparam("one_series"))
+_WITH_METADATA = select(*scopes.IDENTITY, contents.c.metadata).select_from(
+    _ALL.join(contents, contents.c.instance_id == instances.c.id)
+)
+_FIRST_OF_SERIES = (
+    _WITH_METADATA.where(series.c.id == bindparam("one_series"))
+    .order_by(instances.c.sop_uid)
+    .limit(constant(1))
+    .offset(constant(0))
+)
+# The first of those who speak for the series of the study, so that no more than one of each series is looked at.
+_FIRST_OF_STUDY = (
+    _WITH_METADATA.where(studies.c.id == bindparam("study"), instances.c.sop_uid == series.c.speaker_sop_uid)
+    .order_by(instances.c.sop_uid, series.c.series_uid)
+    .limit(constant(1))
+    .offset(constant(0))
+)
 _STUDY_SPEAKER = select(studies.c.speaker_sop_uid, studies.c.speaker_series_uid).where(
     studies.c.id == bindparam("study")
 )
