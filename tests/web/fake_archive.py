@@ -1,7 +1,6 @@
 """An archive in memory, with pydicom behind it, and switches to make it fail where a test wants it to."""
 
 import io
-import itertools
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,8 @@ from gateway.archive.incoming import Incoming
 from gateway.security.caller import Caller
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.query import Level, Query, Single, UidList, Universal
-from storage.errors import Fault, Invalid, NotAcceptable, NotFound, StorageError, Unavailable
+from storage.errors import Fault, Invalid, NotAcceptable, NotFound, Unavailable
 from storage.index import Outcome, Removed
-
-BULK_VRS = ("OB", "OW", "OF", "OD", "OL", "OV", "UN")
 
 
 @dataclass
@@ -251,11 +248,3 @@ def _matches(json: dict[str, Any], key: Any) -> bool:
 def _row(each: Stored, query: Query) -> dict[str, Any]:
     tags = ["0020000D", "00100010", "00100020", *("0020000E", "00080018")[: query.level - 1], *query.include]
     return {tag: each.json[tag] for tag in reversed(tags) if tag in each.json}
-
-
-def numbered(count: int) -> Iterator[int]:
-    """1 to `count`."""
-    return itertools.islice(itertools.count(1), count)
-
-
-__all__ = ["FakeArchive", "MemoryPart", "StorageError", "numbered", "read"]

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from gateway.web.address import PREFIX
-from storage.dicom.query import Level, Range, Single, UidList, Universal, Wildcard
+from storage.dicom.query import Level, Query, Range, Single, UidList, Universal, Wildcard
 from storage.errors import Exhausted, Unavailable
 from tests.web.conftest import Door
 
@@ -13,7 +13,7 @@ STUDY = "2.25.90817.1"
 SERIES = f"{STUDY}.1"
 
 
-def asked(door: Door, query: str, path: str = "/studies"):  # type: ignore[no-untyped-def]
+def asked(door: Door, query: str, path: str = "/studies") -> Query:
     """The Query that this query string becomes."""
     response = door.get(f"{path}?{query}")
     assert response.status_code in (200, 204), response.text
