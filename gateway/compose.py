@@ -14,7 +14,7 @@ from gateway import log, metrics
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.local import LocalArchive
 from gateway.archive.metered import MeteredArchive
-from gateway.config import Config, ConfigError
+from gateway.config import Config, ConfigError, host_and_port
 from gateway.dimse.server import DimseServer
 from gateway.security.ae_rules import AERules
 from gateway.security.audit import JsonLinesAudit
@@ -86,7 +86,12 @@ def compose(config: Config, only: Role | None = None, *, reuse_port: bool = Fals
     if only is not Role.DIMSE:
         tokens = Tokens(config.security.tokens, audit=audit)
         application = web_app.build(
-            archive, tokens.authenticate, config.web, ready=archive.check, metrics_text=metrics.render
+            archive,
+            tokens.authenticate,
+            config.web,
+            ready=archive.check,
+            metrics_text=metrics.render,
+            hosts=own_names(config),
         )
         web = WebServer(application, config.web, reuse_port=reuse_port)
     return Gateway(local, spool, index, audit, dimse, web)
@@ -103,6 +108,14 @@ def open_index(config: Config) -> SqliteIndex:
     path = _path_of(config.index.url, "sqlite", "[index] url") if config.index.url else config.data / "index.sqlite"
     _make(path.parent)
     return SqliteIndex(path, group_max=config.index.group_max)
+
+
+def own_names(config: Config) -> list[str] | None:
+    """The host names by which requests may call, None for any; limited where everybody on this machine is let in."""
+    if config.security.tokens or config.security.open:
+        return None
+    public = urlsplit(config.web.public_url).hostname
+    return ["localhost", "127.0.0.1", "::1", host_and_port(config.web.listen)[0], *([public] if public else [])]
 
 
 def folder(config: Config, chosen: str, name: str) -> Path:

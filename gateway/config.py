@@ -10,6 +10,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
@@ -45,8 +46,16 @@ def _network(value: str) -> str:
     return value
 
 
+def _origin(value: str) -> str:
+    parts = urlsplit(value)
+    if value != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path):
+        raise ValueError('write it as "https://viewer.example.org" (scheme and host, no path), or "*"')
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
+Origin = Annotated[str, AfterValidator(_origin)]
 Network = Annotated[str, AfterValidator(_network)]
 
 
@@ -99,6 +108,7 @@ class Dimse(Section):
 class Web(Section):
     listen: Address = "127.0.0.1:8080"
     public_url: str = ""
+    cors_origins: tuple[Origin, ...] = ()
     max_concurrent_requests: PositiveInt = 256
     store_concurrency: PositiveInt = 4
     max_search_results: PositiveInt = 1000

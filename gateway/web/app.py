@@ -13,7 +13,7 @@ from gateway.archive import Archive
 from gateway.config import Web
 from gateway.web import errors, health, retrieve
 from gateway.web.address import PREFIX
-from gateway.web.guard import Authenticate, Authenticated, Limited, Observed, WithoutTrailingSlash
+from gateway.web.guard import Authenticate, Authenticated, CalledByName, Limited, Observed, WithoutTrailingSlash
 from gateway.web.metadata import metadata
 from gateway.web.resource import Resource
 from gateway.web.search import search
@@ -24,6 +24,8 @@ _STUDY = "/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
 _PREFLIGHT_SECONDS = 600
+# Pages that this machine serves itself, on any port: a viewer beside the gateway.
+_LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 
 def build(
@@ -33,26 +35,28 @@ def build(
     *,
     ready: Callable[[], None],
     metrics_text: Callable[[], bytes],
-    cors_origins: Sequence[str] = ("*",),
+    hosts: Sequence[str] | None = None,
 ) -> Starlette:
     """The ASGI application of the web door.
 
     `authenticate` makes a Caller from the Authorization header and the client's address or raises Unauthenticated;
-    `ready` raises Unavailable or Exhausted when the gateway cannot do its work; `cors_origins` are the web origins
-    whose pages may read what is served here.
+    `ready` raises Unavailable or Exhausted when the gateway cannot do its work; `hosts` are the names by which it may
+    be called (the Host header), None when any will do.
     """
     app = Starlette(
         routes=[*_dicomweb(archive, settings), *_pages(ready, metrics_text)],
         middleware=[
             Middleware(
                 CORSMiddleware,  # outermost, so that a page may read errors too
-                allow_origins=cors_origins,
+                allow_origins=settings.cors_origins,
+                allow_origin_regex=None if settings.cors_origins else _LOCAL_ORIGIN,
                 allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
                 allow_headers=["Accept", "Authorization", "Content-Type"],
                 expose_headers=["Content-Type", "Content-Location", "Location", "Warning", "Retry-After"],
                 max_age=_PREFLIGHT_SECONDS,
             ),
             Middleware(Observed),
+            Middleware(CalledByName, hosts=hosts),
             Middleware(Authenticated, authenticate=authenticate),
             Middleware(Limited, max_concurrent_requests=settings.max_concurrent_requests),
             Middleware(WithoutTrailingSlash),

@@ -4,13 +4,14 @@ Each is plain ASGI: an application that takes an application. The order is fixed
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from gateway import log, metrics
 from gateway.security.caller import Caller
+from gateway.security.policy import Forbidden
 from gateway.web import errors
 from gateway.web.address import PREFIX, client_address
 from storage.errors import Exhausted, StorageError
@@ -76,6 +77,30 @@ class Limited:
             await self._app(scope, receive, send)
         finally:
             self._free += 1
+
+
+class CalledByName:
+    """Refuses requests that call this gateway by another name than its own.
+
+    Where everybody on this machine is let in, a page from elsewhere must not get in through the browser on it by giving
+    a name of its own the address 127.0.0.1 (DNS rebinding).
+    """
+
+    def __init__(self, app: ASGIApp, hosts: Sequence[str] | None) -> None:
+        self._app = app
+        self._hosts = None if hosts is None else frozenset(host.lower() for host in hosts)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if self._hosts is not None and scope["type"] == "http":
+            host = _host(Request(scope).headers.get("host", ""))
+            if host and host not in self._hosts:
+                raise Forbidden("this gateway is not known by that host name; see [web] public_url")
+        await self._app(scope, receive, send)
+
+
+def _host(header: str) -> str:
+    """The name or address in a Host header, without port and brackets."""
+    return header.partition("]")[0].strip("[").lower() if header.startswith("[") else header.partition(":")[0].lower()
 
 
 class Authenticated:

@@ -16,6 +16,7 @@ from storage.index import documents
 from storage.index.schema import instances, series, series_values, studies, study_values
 from storage.index.session import Session, constant
 
+OTHER_MODALITY = "OT"  # PS3.3 C.7.3.1.1.1
 MODALITY, MODALITIES_IN_STUDY, SOP_CLASSES_IN_STUDY = "00080060", "00080061", "00080062"
 
 
@@ -191,8 +192,12 @@ def count(session: Session, study: int, one_series: int, *, instances: int, seri
 
 
 def refresh_modalities(session: Session, study: int) -> None:
-    """ModalitiesInStudy, anew from the series."""
-    found = [row[0] for row in session.run(_MODALITIES, study=study).fetchall()]
+    """ModalitiesInStudy, anew from the series.
+
+    A study none of whose series states its Modality (which it must, PS3.3 C.7.3.1) is one of "other" modality: viewers
+    rely on a value here, and one such study would keep OHIF from listing any.
+    """
+    found = [row[0] for row in session.run(_MODALITIES, study=study).fetchall()] or [OTHER_MODALITY]
     session.run(_SET_MODALITIES, study=study, text="\\".join(found))
     _replace_values(session, study, MODALITIES_IN_STUDY, found)
 

@@ -96,6 +96,13 @@ class TestAdd:
         assert row["00080062"]["Value"] == ["1.2.3", samples.CT]
         assert firsts(index, ask(Level.SERIES), "NumberOfSeriesRelatedInstances") == [1, 2, 1]
 
+    def test_a_study_without_any_modality_is_of_other_modality(self, index: MetadataIndex) -> None:
+        index.add(record(instance(1, 1, Modality=None)))
+        assert firsts(index, ask(Level.STUDY, {"ModalitiesInStudy": "OT"}), "ModalitiesInStudy") == ["OT"]
+        index.add(record(instance(1, 2, Modality="CT")))
+        [row] = index.search(ask(Level.STUDY)).rows
+        assert row["00080061"]["Value"] == ["CT"]
+
     def test_the_smallest_sop_uid_speaks_whatever_the_order_of_arrival(self, opened: Open, tmp_path: Path) -> None:
         made = [instance(1, 1, n, PatientID=f"P-{n}", SeriesDescription=f"S-{n}", Modality=f"M{n}") for n in (3, 1, 2)]
         index = opened()

@@ -100,7 +100,7 @@ def entities(datasets: list[JsonDataset], level: Level) -> list[JsonDataset]:
         of_study = [other for other in datasets if other["0020000D"] == each["0020000D"]]
         modalities = [value for other in of_study for value in other.get("00080060", {}).get("Value", ())]
         computed = {
-            "00080061": {"vr": "CS", "Value": modalities},
+            "00080061": {"vr": "CS", "Value": modalities or ["OT"]},
             "00080062": {"vr": "UI", "Value": [other["00080016"]["Value"][0] for other in of_study]},
         }
         name = each[["", "0020000D", "0020000E", "00080018"][level]]["Value"][0]

@@ -81,3 +81,10 @@ def test_addresses() -> None:
     assert host_and_port("[::1]:104") == ("::1", 104)
     assert all(map(is_loopback, ["127.0.0.1:1", "127.8.8.8:1", "localhost:1", "[::1]:1"]))
     assert not any(map(is_loopback, ["0.0.0.0:1", "[::]:1", "localhost.example.org:1"]))
+
+
+def test_origins_are_origins() -> None:
+    load(flags={"web": {"cors_origins": ["https://viewer.example.org", "*"]}}, environment={})
+    for wrong in ("viewer.example.org", "https://viewer.example.org/ohif", "ftp://x"):
+        with pytest.raises(ConfigError, match=r"web\.cors_origins"):
+            load(flags={"web": {"cors_origins": [wrong]}}, environment={})

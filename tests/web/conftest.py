@@ -51,12 +51,16 @@ def everybody(_: str | None, address: str) -> Caller:
 
 @contextmanager
 def opened(
-    folder: Path, authenticate: Callable[[str | None, str], Caller] = everybody, **settings: Any
+    folder: Path,
+    authenticate: Callable[[str | None, str], Caller] = everybody,
+    *,
+    hosts: list[str] | None = None,
+    **settings: Any,
 ) -> Iterator[Door]:
     """A door with these settings, closed at the end."""
     archive = FakeArchive(folder)
     web = Web(listen="127.0.0.1:0", **settings)
-    app = build(archive, authenticate, web, ready=archive.check, metrics_text=metrics.render)
+    app = build(archive, authenticate, web, ready=archive.check, metrics_text=metrics.render, hosts=hosts)
     server = WebServer(app, web)
     server.start()
     door = Door(archive, server)

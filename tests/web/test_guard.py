@@ -131,7 +131,7 @@ def test_no_patient_data_in_errors_or_warnings(ct: Door) -> None:
             assert "Wang" not in response.text
 
 
-PREFLIGHT = {"origin": "https://viewer.example", "access-control-request-method": "GET"}
+PREFLIGHT = {"origin": "http://localhost:3000", "access-control-request-method": "GET"}
 
 
 def test_h_cors_preflight(closed_door: Door) -> None:
@@ -146,10 +146,32 @@ def test_h_cors_preflight(closed_door: Door) -> None:
 
 def test_h_cors_exposes_what_viewers_read_also_on_errors(closed_door: Door) -> None:
     for headers in ({}, {"authorization": "Bearer secret"}):
-        response = closed_door.get("/studies", origin="https://viewer.example", **headers)
-        assert response.headers["access-control-allow-origin"] == "*"
+        response = closed_door.get("/studies", origin="http://127.0.0.1:3000", **headers)
+        assert response.headers["access-control-allow-origin"] == "http://127.0.0.1:3000"
         exposed = response.headers["access-control-expose-headers"]
         assert all(name in exposed for name in ("Content-Type", "Content-Location", "Warning", "Location"))
+
+
+ELSEWHERE = ("https://viewer.example", "http://localhost.example:3000", "http://127.0.0.1.example", "null")
+
+
+@pytest.mark.parametrize("origin", ELSEWHERE)
+def test_h_cors_lets_pages_from_elsewhere_read_nothing_unless_they_are_named(door: Door, origin: str) -> None:
+    assert "access-control-allow-origin" not in door.get("/studies", origin=origin).headers
+
+
+def test_h_cors_lets_named_pages_read(tmp_path: Path) -> None:
+    with opened(tmp_path, cors_origins=("https://viewer.example",)) as door:
+        assert door.get("/studies", origin="https://viewer.example").headers["access-control-allow-origin"]
+        assert "access-control-allow-origin" not in door.get("/studies", origin="http://localhost:3000").headers
+
+
+def test_a_name_that_is_not_ours_is_refused_where_everybody_is_let_in(tmp_path: Path) -> None:
+    with opened(tmp_path, hosts=["localhost", "127.0.0.1", "::1"]) as door:
+        for host in ("localhost", "LOCALHOST:8080", "127.0.0.1:1", "[::1]:8080"):
+            assert door.get("/studies", host=host).status_code == 204
+        for host in ("rebound.example", "rebound.example:8080", "[::2]:8080", "127.0.0.1.example"):
+            assert door.get("/studies", host=host).status_code == 403
 
 
 def hold(door: Door, count: int) -> list[threading.Thread]:
