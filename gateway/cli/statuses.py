@@ -6,6 +6,9 @@ OUT_OF_RESOURCES = range(0xA700, 0xA800)
 _MEANINGS = (
     (0xA700, 0xA7FF, "out of resources"),
     (0xA900, 0xA9FF, "the data set does not match its SOP class"),
+    (0xC001, 0xC001, "the data set is malformed or cut short"),
+    (0xC002, 0xC002, "a UID that identifies the instance is missing"),
+    (0xC003, 0xC003, "a UID that identifies the instance is not valid"),
     (0xC122, 0xC122, "the transfer syntax is not supported"),
     (0xC000, 0xCFFF, "the data set cannot be understood"),
     (0x0110, 0x0110, "processing failure"),

@@ -7,9 +7,9 @@ from storage.errors import Conflict, Exhausted, Fault, Invalid, Unavailable
 PROCESSING = 0x0110
 SOP_CLASS_NOT_SUPPORTED = 0x0122
 OUT_OF_RESOURCES = 0xA700
-DOES_NOT_MATCH = 0xA900
 OTHER_STUDY_OR_INSTANCE = 0xA901
 CANNOT_UNDERSTAND = 0xC000
+MALFORMED, MISSING_UID, BAD_UID = 0xC001, 0xC002, 0xC003  # the same numbers as the statuses of a C-STORE
 TRANSFER_SYNTAX_NOT_SUPPORTED = 0xC122
 
 # The one reason for a warning that fits here: nothing is ever coerced (B000) or discarded (B006).
@@ -26,9 +26,9 @@ class Failure:
 
 _FAULTS = {
     Fault.NOT_DICOM: Failure(CANNOT_UNDERSTAND, 400),
-    Fault.MALFORMED: Failure(CANNOT_UNDERSTAND, 400),
-    Fault.MISSING_UID: Failure(DOES_NOT_MATCH, 400),
-    Fault.BAD_UID: Failure(DOES_NOT_MATCH, 400),
+    Fault.MALFORMED: Failure(MALFORMED, 400),
+    Fault.MISSING_UID: Failure(MISSING_UID, 400),
+    Fault.BAD_UID: Failure(BAD_UID, 400),
     Fault.MISMATCH: Failure(OTHER_STUDY_OR_INSTANCE, 409),
     Fault.SOP_CLASS: Failure(SOP_CLASS_NOT_SUPPORTED, 409),
     Fault.TRANSFER_SYNTAX: Failure(TRANSFER_SYNTAX_NOT_SUPPORTED, 409),

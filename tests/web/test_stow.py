@@ -112,8 +112,8 @@ def test_s_400_when_nothing_could_be_read(door: Door) -> None:
 
 
 FAILURES = [
-    (Invalid(Fault.MALFORMED, "cut short"), 400, 0xC000),
-    (Invalid(Fault.MISSING_UID, "no UID"), 400, 0xA900),
+    (Invalid(Fault.MALFORMED, "cut short"), 400, 0xC001),
+    (Invalid(Fault.MISSING_UID, "no UID"), 400, 0xC002),
     (Invalid(Fault.MISMATCH, "other study"), 409, 0xA901),
     (Invalid(Fault.SOP_CLASS, "a DICOMDIR"), 409, 0x0122),
     (Invalid(Fault.TRANSFER_SYNTAX, "cannot be read"), 409, 0xC122),
