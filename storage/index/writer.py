@@ -1,12 +1,12 @@
-"""One thread that writes: it takes what waits, up to a bound, and makes one transaction of it (group commit).
+"""Group commit without a thread of its own: whoever comes first writes, for all who came meanwhile.
 
-Callers get their answer after the commit. A piece of work that fails does not take the others down with it.
+Callers get their answer after the commit. A piece of work that fails does not take the others down with it. One caller
+alone pays for no change of threads; many share a transaction.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable
-from concurrent.futures import Future
 from typing import Any, Protocol, TypeVar
 
 from storage.errors import Exhausted, Unavailable
@@ -17,7 +17,7 @@ QUEUE_SECONDS = 30.0  # how long a caller waits for its place in the queue
 
 
 class Transaction(Protocol):
-    """How the writer begins and ends transactions; `begin` and `commit` raise StorageError when they cannot."""
+    """How transactions begin and end; `begin` and `commit` raise StorageError when they cannot."""
 
     def begin(self) -> None: ...
 
@@ -27,15 +27,23 @@ class Transaction(Protocol):
 
 
 class _Job:
-    __slots__ = ("done", "work")
+    """A piece of work; `turn` is set when it is finished, or when its caller is to write the next group."""
+
+    __slots__ = ("error", "finished", "result", "turn", "work")
 
     def __init__(self, work: Callable[[], Any]) -> None:
         self.work = work
-        self.done: Future[Any] = Future()
+        self.turn = threading.Event()
+        self.finished = False
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def finish(self, result: Any = None, error: BaseException | None = None) -> None:
+        self.result, self.error, self.finished = result, error, True
 
 
 class Writer:
-    """Runs work, given from any thread, in transactions of one thread of its own."""
+    """Runs work, given from any thread, in transactions one after another."""
 
     def __init__(self, transaction: Transaction, *, group_max: int, queue_seconds: float = QUEUE_SECONDS) -> None:
         self._transaction = transaction
@@ -43,12 +51,11 @@ class Writer:
         self._waiting_max = group_max * QUEUE_GROUPS
         self._queue_seconds = queue_seconds
         self._waiting: deque[_Job] = deque()
+        self._writing = False  # somebody writes a group, or has been told to
         self._closed = False
         lock = threading.Lock()
-        self._work = threading.Condition(lock)
         self._room = threading.Condition(lock)
-        self._thread = threading.Thread(target=self._write, name="index-writer", daemon=True)
-        self._thread.start()
+        self._idle = threading.Condition(lock)
 
     def run(self, work: Callable[[], Result]) -> Result:
         """What `work` returns, once it is committed. Raises what it raises, after undoing what it did.
@@ -56,59 +63,71 @@ class Writer:
         Raises Exhausted when too much waits already, Unavailable when the writer is closed or cannot commit.
         """
         job = _Job(work)
-        with self._work:
+        if not self._takes_the_lead(job):
+            job.turn.wait()
+        if not job.finished:
+            self._lead()
+        if job.error is not None:
+            raise job.error
+        result: Result = job.result
+        return result
+
+    def close(self) -> None:
+        """Take no more work, and wait until what was taken is written."""
+        with self._idle:
+            self._closed = True
+            self._room.notify_all()
+            self._idle.wait_for(lambda: not self._writing)
+
+    def _takes_the_lead(self, job: _Job) -> bool:
+        """Put the job in the queue; whether its caller has to write, because nobody else does."""
+        with self._room:
             if not self._room.wait_for(self._has_room, self._queue_seconds):
                 raise Exhausted("the index has more to write than it can keep up with; try again later")
             if self._closed:
                 raise Unavailable("the index is closed")
             self._waiting.append(job)
-            self._work.notify()
-        result: Result = job.done.result()
-        return result
-
-    def close(self) -> None:
-        """Write what was accepted, then end the thread."""
-        with self._work:
-            self._closed = True
-            self._work.notify_all()
-            self._room.notify_all()
-        self._thread.join()
+            leads = not self._writing
+            self._writing = True
+        return leads
 
     def _has_room(self) -> bool:
         return self._closed or len(self._waiting) < self._waiting_max
 
-    def _has_work(self) -> bool:
-        return self._closed or bool(self._waiting)
-
-    def _write(self) -> None:
-        while group := self._next_group():
-            self._write_group(group)
-
-    def _next_group(self) -> list[_Job]:
-        """What waits, at least one; nothing once the writer is closed and has written all."""
-        with self._work:
-            self._work.wait_for(self._has_work)
+    def _lead(self) -> None:
+        """Write one group, the caller's own job first in it; then let the next one lead, and answer the others."""
+        with self._room:
             group = [self._waiting.popleft() for _ in range(min(len(self._waiting), self._group_max))]
             self._room.notify(len(group))
-        return group
+        try:
+            self._write_group(group)
+        finally:
+            with self._idle:
+                if self._waiting:
+                    self._waiting[0].turn.set()
+                else:
+                    self._writing = False
+                    self._idle.notify_all()
+            for job in group:
+                job.turn.set()
 
     def _write_group(self, group: list[_Job]) -> None:
         try:
             self._transaction.begin()
         except Exception as error:  # nobody can write now: say so to all at once, rather than to one after another
             for job in group:
-                job.done.set_exception(error)
+                job.finish(error=error)
             return
         try:
             results = [job.work() for job in group]
             self._transaction.commit()
-        except Exception as error:
+        except BaseException as error:
             self._transaction.rollback()
             if len(group) == 1:
-                group[0].done.set_exception(error)
+                group[0].finish(error=error)
             else:
                 for job in group:
                     self._write_group([job])
             return
         for job, result in zip(group, results, strict=True):
-            job.done.set_result(result)
+            job.finish(result)
