@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> Results:
     """Measure everything that was asked for; the results are saved after each figure."""
     scale = QUICK if options.quick else FULL
     repeat = options.repeat or (1 if options.quick else 3)
-    chosen = [figure for figure in all_figures(scale) if _is_chosen(figure, options.only)]
+    chosen = [figure for figure in all_figures(scale, options.data) if _is_chosen(figure, options.only)]
     if not chosen:
         raise SystemExit(f"bench: no figure is named like {options.only!r}")
     data.prepare()

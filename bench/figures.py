@@ -5,9 +5,10 @@ import functools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from urllib.parse import quote
 
-from bench import data, jobs
+from bench import data, floor, jobs
 from bench.data import CT_STUDY, SERIES, SLICES, Study, fresh_study, small_study, uid
 from bench.dicom import Instance
 from bench.load import Job
@@ -41,9 +42,17 @@ class Figure:
     once: bool = False  # not repeated: it takes long and repeats well
 
 
-def all_figures(scale: Scale) -> list[Figure]:
-    """In the order in which they are measured: searches first, while the small studies are all there is."""
-    return [*_searches(scale), *_retrievals(scale), *_stores(scale)]
+def all_figures(scale: Scale, folder: Path) -> list[Figure]:
+    """In the order in which they are measured: searches first, while the small studies are all there is.
+
+    `folder` lies on the disk whose own speed is measured too.
+    """
+    floors = [
+        Figure("floor.additions", lambda _: [floor.additions]),
+        Figure("floor.ct", lambda _: [floor.durable_files(folder, 525_000, scale.slices)]),
+        Figure("floor.small", lambda _: [floor.durable_files(folder, 9_000, scale.small)]),
+    ]
+    return [*_searches(scale), *_retrievals(scale), *floors, *_stores(scale)]
 
 
 def preparations(scale: Scale, need: str) -> Callable[[Server], list[Job]]:

@@ -56,6 +56,9 @@ def _store_rows() -> list[Row]:
 
 ROWS = [
     *_store_rows(),
+    Row("Floor: files of 512 KB made durable by one writer", "files/s", "floor.ct", _rate, more_is_better=True),
+    Row("Floor: files of 8 KB made durable by one writer", "files/s", "floor.small", _rate, more_is_better=True),
+    Row("Floor: a million additions in Python", "ms", "floor.additions", _median),
     Row("STOW-RS, a CT series in one request", "instances/s", "stow.ct.one-request", _rate, more_is_better=True),
     Row("STOW-RS, a CT slice in each request", "instances/s", "stow.ct.each-alone", _rate, more_is_better=True),
     Row("Search studies by PatientID", "ms", "search.patient-id", _median),

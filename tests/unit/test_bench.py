@@ -57,7 +57,7 @@ def test_the_large_object_takes_no_memory_here() -> None:
 
 def test_each_figure_is_in_the_table_and_each_row_is_measured() -> None:
     for scale in (FULL, QUICK):
-        assert {figure.name for figure in all_figures(scale)} == {row.figure for row in report.ROWS}
+        assert {figure.name for figure in all_figures(scale, Path())} == {row.figure for row in report.ROWS}
 
 
 @pytest.mark.parametrize("max_pdu", [4096, 16382, 0])
