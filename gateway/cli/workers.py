@@ -16,12 +16,13 @@ from multiprocessing.process import BaseProcess
 from threading import Event, Thread
 from typing import Any
 
-from gateway import log
+from gateway import log, metrics
 from gateway.compose import Role
 from gateway.config import Config, host_and_port
 
 RESTART_DELAY_SECONDS = 1.0
 START_TIMEOUT_SECONDS = 60.0
+AFTER_DOORS_SECONDS = 6.0  # for what a worker still does after its doors are closed
 Run = Callable[..., None]
 Announce = Callable[[Config, tuple[str, int] | None, tuple[str, int] | None], None]
 
@@ -140,6 +141,8 @@ def _watch(team: list[_Worker], settings: Config, only: Role | None, run: Run, s
             if worker.process.is_alive() or stop.is_set():
                 continue
             logger.error("worker ended, starting another", status=worker.process.exitcode)
+            if worker.process.pid is not None:
+                metrics.process_ended(worker.process.pid)
             worker.pipe.close()
             stop.wait(RESTART_DELAY_SECONDS)
             team[number] = _start(settings, only, run)
@@ -149,7 +152,7 @@ def _stop(team: list[_Worker], timeout_seconds: float) -> None:
     for worker in team:
         if worker.process.is_alive():
             worker.process.terminate()
-    deadline = time.monotonic() + timeout_seconds + 1
+    deadline = time.monotonic() + timeout_seconds + AFTER_DOORS_SECONDS
     for worker in team:
         worker.process.join(max(0.0, deadline - time.monotonic()))
         if worker.process.is_alive():

@@ -14,7 +14,10 @@ from storage.errors import Exhausted, Unavailable
 from storage.index.session import Session, Statements
 from storage.index.upgrade import upgrade
 
-BUSY_SECONDS = 30  # how long to wait for another process that writes
+# How long to wait for another process that writes. A group takes milliseconds; whoever holds the lock for longer than
+# this has stopped, and a gateway that has been told to stop itself must not wait for it.
+BUSY_SECONDS = 5
+UPGRADE_SECONDS = 120  # how long to wait for another process that makes or migrates the file
 WAL_PAGES = 4000  # of 4 KiB, before they are moved to the main file
 WAL_BYTES_KEPT = 64 << 20
 READER_CACHE_KIB = 2048
@@ -34,9 +37,11 @@ def translated() -> Iterator[None]:
         raise Unavailable(f"the index cannot be used now ({name}); see that its file and folder are sound") from error
 
 
-def open_connection(path: Path, *, cache_kib: int, read_only: bool) -> sqlite3.Connection:
+def open_connection(
+    path: Path, *, cache_kib: int, read_only: bool, busy_seconds: float = BUSY_SECONDS
+) -> sqlite3.Connection:
     """A connection that commits durably, waits for other writers, and begins transactions only when told to."""
-    connection = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -52,7 +57,7 @@ def open_connection(path: Path, *, cache_kib: int, read_only: bool) -> sqlite3.C
 def prepare_file(path: Path) -> None:
     """Make the file, set its journal, and run the migrations; one process does it while others wait."""
     with translated():
-        connection = open_connection(path, cache_kib=READER_CACHE_KIB, read_only=False)
+        connection = open_connection(path, cache_kib=READER_CACHE_KIB, read_only=False, busy_seconds=UPGRADE_SECONDS)
         try:
             _set_journal(connection)
             engine = create_engine("sqlite://", creator=lambda: connection, poolclass=NullPool)
@@ -66,7 +71,7 @@ def prepare_file(path: Path) -> None:
 
 def _set_journal(connection: sqlite3.Connection) -> None:
     """Write-ahead logging. Another process that sets it makes SQLite say busy at once instead of waiting."""
-    deadline = time.monotonic() + BUSY_SECONDS
+    deadline = time.monotonic() + UPGRADE_SECONDS
     while True:
         try:
             connection.execute("PRAGMA journal_mode = WAL")
@@ -144,6 +149,8 @@ class WriteTransaction:
     def begin(self) -> None:
         """Raises Unavailable when another process writes for too long."""
         with translated():
+            if self._connection.in_transaction:  # a rollback failed
+                self._connection.rollback()
             self._connection.execute("BEGIN IMMEDIATE")
 
     def commit(self) -> None:
@@ -152,5 +159,6 @@ class WriteTransaction:
             self._connection.execute("COMMIT")
 
     def rollback(self) -> None:
-        """Undo; when SQLite has done so by itself, nothing."""
-        self._connection.rollback()
+        """Undo; when SQLite has done so by itself, nothing. Raises Unavailable."""
+        with translated():
+            self._connection.rollback()

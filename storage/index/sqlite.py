@@ -42,6 +42,7 @@ Result = TypeVar("Result")
 MAX_ROWS = 10_000  # that one search returns, whatever its limit
 MAX_COUNTED = 10_000  # further matches that are counted exactly
 MAX_OFFSET = 1 << 40
+CLOSE_SECONDS = 2  # for what is being written when the index is closed
 METADATA_BATCH = 64  # instances whose metadata is in memory at once
 
 _PROBE = insert(probes).values(id=bindparam("id"), at=bindparam("at"))
@@ -154,6 +155,8 @@ class SqliteIndex:
 
     def close(self) -> None:
         """See `MetadataIndex`."""
-        self._writer.close()
-        self._connection.close()
+        if not self._writer.close(CLOSE_SECONDS):
+            self._connection.interrupt()
+            self._writer.close(CLOSE_SECONDS)
         self._readers.close()
+        self._connection.close()

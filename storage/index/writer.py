@@ -7,9 +7,10 @@ alone pays for no change of threads; many share a transaction.
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
-from storage.errors import Exhausted, Unavailable
+from storage.errors import Exhausted, StorageError, Unavailable
 
 Result = TypeVar("Result")
 QUEUE_GROUPS = 4  # how many groups may wait
@@ -17,7 +18,7 @@ QUEUE_SECONDS = 30.0  # how long a caller waits for its place in the queue
 
 
 class Transaction(Protocol):
-    """How transactions begin and end; `begin` and `commit` raise StorageError when they cannot."""
+    """How transactions begin and end; all raise StorageError when they cannot. `begin` first undoes one left open."""
 
     def begin(self) -> None: ...
 
@@ -72,12 +73,12 @@ class Writer:
         result: Result = job.result
         return result
 
-    def close(self) -> None:
-        """Take no more work, and wait until what was taken is written."""
+    def close(self, within_seconds: float) -> bool:
+        """Take no more work; whether what was taken is written within the time."""
         with self._idle:
             self._closed = True
             self._room.notify_all()
-            self._idle.wait_for(lambda: not self._writing)
+            return self._idle.wait_for(lambda: not self._writing, within_seconds)
 
     def _takes_the_lead(self, job: _Job) -> bool:
         """Put the job in the queue; whether its caller has to write, because nobody else does."""
@@ -102,6 +103,9 @@ class Writer:
         try:
             self._write_group(group)
         finally:
+            for job in group:
+                if not job.finished:  # whatever it was that broke off the writing: nobody may take it for success
+                    job.finish(error=Unavailable("the index could not be written"))
             with self._idle:
                 if self._waiting:
                     self._waiting[0].turn.set()
@@ -112,22 +116,36 @@ class Writer:
                 job.turn.set()
 
     def _write_group(self, group: list[_Job]) -> None:
-        try:
-            self._transaction.begin()
-        except Exception as error:  # nobody can write now: say so to all at once, rather than to one after another
-            for job in group:
-                job.finish(error=error)
-            return
-        try:
-            results = [job.work() for job in group]
-            self._transaction.commit()
-        except BaseException as error:
-            self._transaction.rollback()
-            if len(group) == 1:
-                group[0].finish(error=error)
-            else:
+        """Finish every job. One whose work fails is left out, and the others are written without it."""
+        while group:
+            try:
+                self._transaction.begin()
+                results = self._work(group)
+                if results is not None:
+                    self._transaction.commit()
+            except Exception as error:  # nobody can write now: say so to all at once, rather than to one after another
+                self._undo()
                 for job in group:
-                    self._write_group([job])
-            return
-        for job, result in zip(group, results, strict=True):
-            job.finish(result)
+                    job.finish(error=error)
+                return
+            if results is not None:
+                for job, result in zip(group, results, strict=True):
+                    job.finish(result)
+                return
+            self._undo()
+            group = [job for job in group if not job.finished]
+
+    def _work(self, group: list[_Job]) -> list[Any] | None:
+        """The results of all, or None when one failed, which is finished with its error."""
+        results = []
+        for job in group:
+            try:
+                results.append(job.work())
+            except Exception as error:
+                job.finish(error=error)
+                return None
+        return results
+
+    def _undo(self) -> None:
+        with suppress(StorageError):  # `begin` undoes what is left open, and until that works nothing is written
+            self._transaction.rollback()

@@ -126,7 +126,7 @@ def test_a_piece_of_work_that_fails_does_not_take_the_others_down(ledger: Ledger
     assert answers == {0: 10, 2: 20}
 
 
-def test_a_commit_that_fails_for_the_group_is_tried_singly(ledger: Ledger) -> None:
+def test_a_commit_that_fails_is_answered_to_all_and_the_next_is_written(ledger: Ledger) -> None:
     writer = Writer(ledger, group_max=8)
     ledger.gate.clear()
     ledger.fail_commit = Exhausted("full")
@@ -136,8 +136,43 @@ def test_a_commit_that_fails_for_the_group_is_tried_singly(ledger: Ledger) -> No
     waits(writer, 2)
     ledger.gate.set()
     joined(first + others)
-    assert sorted(ledger.committed) == [[0], [1], [2]]
-    assert answers == {0: 10, 1: 20}
+    assert ledger.committed == [[0]]
+    assert [type(answer) for answer in answers.values()] == [Exhausted, Exhausted]
+    assert writer.run(ledger.write(3)) == 30
+
+
+def test_a_rollback_that_fails_blocks_nobody_for_ever(ledger: Ledger) -> None:
+    def broken() -> int:
+        raise ValueError("broken")
+
+    def failing() -> None:
+        raise Unavailable("the disk is gone")
+
+    writer = Writer(ledger, group_max=8)
+    ledger.rollback = failing  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="broken"):
+        writer.run(broken)
+    ledger.open = None  # as `begin` of a real transaction does
+    assert writer.run(ledger.write(1)) == 10
+
+
+def test_what_breaks_the_writing_off_is_never_taken_for_success(ledger: Ledger) -> None:
+    def interrupted() -> int:
+        raise KeyboardInterrupt
+
+    writer = Writer(ledger, group_max=8)
+    ledger.gate.clear()
+    first, _ = in_threads(writer, [ledger.write(0)])
+    assert ledger.entered.wait(10)
+    second, answers = in_threads(writer, [ledger.write(1)])
+    waits(writer, 1)
+    ledger.gate.set()
+    joined(first + second)
+    assert answers == {0: 10}
+    with pytest.raises(KeyboardInterrupt):
+        writer.run(interrupted)
+    ledger.open = None
+    assert writer.run(ledger.write(2)) == 20
 
 
 def test_after_a_failure_to_begin_the_next_is_written(ledger: Ledger) -> None:
@@ -169,7 +204,7 @@ def test_closing_waits_for_what_was_taken_and_takes_no_more(ledger: Ledger) -> N
     threads, answers = in_threads(writer, [ledger.write(number) for number in range(3)])
     assert ledger.entered.wait(10)
     waits(writer, 2)
-    closing = threading.Thread(target=writer.close)
+    closing = threading.Thread(target=writer.close, args=(10,))
     closing.start()
     closing.join(0.05)
     assert closing.is_alive()
