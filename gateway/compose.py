@@ -52,10 +52,18 @@ class Gateway:
         except Exhausted as error:
             # What is stored can be read all the same; stores are refused until there is room.
             log.get(__name__).warning("nothing can be stored now", why=str(error))
+        self._look_for_a_lost_index()
         if self.dimse is not None:
             self.dimse.start()
         if self.web is not None:
             self.web.start()
+
+    def _look_for_a_lost_index(self) -> None:
+        if not self.index.changes(0, 1) and next(self.spool.scan("spool/"), None) is not None:
+            log.get(__name__).error(
+                "the index is empty, but the object store holds instances: if the index was lost or moved, stop the "
+                "gateway and put it back; until then what is stored cannot be found"
+            )
 
     def stop(self, timeout_seconds: float) -> None:
         """Close both doors at once, letting what was begun finish, then everything behind them."""

@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import sys
 import tempfile
 from pathlib import Path
@@ -111,4 +112,6 @@ def announce(settings: Config, web: tuple[str, int] | None, dimse: tuple[str, in
 
 def _shown(address: tuple[str, int]) -> str:
     host, port = address
+    if host in ("0.0.0.0", "::"):
+        host = socket.gethostname()  # every address of this machine; its name is one that can be opened
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -173,3 +173,13 @@ def test_the_audit_trail_names_acts_but_no_patient(gateway: GatewayProcess) -> N
     everything = "".join(file.read_text() for file in (gateway.data / "audit").iterdir()) + "".join(gateway.output)
     for personal in ("Wang", "王", "XiaoDong", "P5", "19760412"):
         assert personal not in everything
+
+
+def test_a_lost_index_is_noticed(tmp_path: Path) -> None:
+    with GatewayProcess(tmp_path / "data") as gateway:
+        assert stow(gateway.web, samples.part10(samples.ct(1))).status_code == 200
+        assert not any("the index is empty" in line for line in gateway.output)
+    for file in (tmp_path / "data").glob("index.sqlite*"):
+        file.unlink()
+    with GatewayProcess(tmp_path / "data") as gateway:
+        assert any("the index is empty" in line for line in gateway.output)
