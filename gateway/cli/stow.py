@@ -109,15 +109,18 @@ def _content(file: DicomFile) -> Iterator[bytes]:
 
 
 def _fates(files: Sequence[DicomFile], answer: Answer) -> Iterator[tuple[DicomFile, Sent | None]]:
-    """Each file's fate by the Store Instances Response Module (PS3.18 Annex I.2); None when it does not tell."""
+    """Each file's fate by the Store Instances Response Module (PS3.18 Annex I.2); None when it does not tell.
+
+    Stored is what the answer names as stored and nothing else: a status of 200 alone vouches for no instance.
+    """
     module = _module(answer)
-    stored = {_value(item, "00081155") for item in _items(module, "00081199")}
+    stored = {uid for item in _items(module, "00081199") if (uid := _value(item, "00081155"))}
     failed = {_value(item, "00081155"): _value(item, "00081197") for item in _items(module, "00081198")}
     others = [_value(item, "00081197") for item in _items(module, "0008119A")]
     for file in files:
         if file.sop_uid in failed:
             yield file, _failed(file, failed[file.sop_uid])
-        elif file.sop_uid in stored or answer.status == 200:
+        elif file.sop_uid in stored:
             yield file, Sent(file, Fate.STORED)
         elif len(files) > 1:
             yield file, None
@@ -125,16 +128,18 @@ def _fates(files: Sequence[DicomFile], answer: Answer) -> Iterator[tuple[DicomFi
             yield file, _alone(file, answer, stored, [*failed.values(), *others])
 
 
-def _alone(file: DicomFile, answer: Answer, stored: set[Any], reasons: list[Any]) -> Sent:
+def _alone(file: DicomFile, answer: Answer, stored: set[str | int], reasons: list[str | int | None]) -> Sent:
     """The fate of the only instance of a request, which the answer may name by another UID than its file meta does."""
     if reasons:
         return _failed(file, reasons[0])
-    if answer.status == 202 and stored:
-        return Sent(file, Fate.STORED)
+    if answer.status in (200, 202):
+        if len(stored) == 1:
+            return Sent(file, Fate.STORED)
+        return Sent(file, Fate.REFUSED, f"the server answered {answer.status} but does not name it as stored")
     return Sent(file, Fate.REFUSED, f"the server answered {answer.status}")
 
 
-def _failed(file: DicomFile, reason: Any) -> Sent:
+def _failed(file: DicomFile, reason: str | int | None) -> Sent:
     if not isinstance(reason, int):
         return Sent(file, Fate.REFUSED, "the server gave no reason")
     return Sent(file, Fate.LATER if statuses.is_temporary(reason) else Fate.REFUSED, statuses.describe(reason))
@@ -151,15 +156,18 @@ def _module(answer: Answer) -> Mapping[str, Any]:
 
 
 def _items(dataset: Mapping[str, Any], tag: str) -> list[Mapping[str, Any]]:
-    sequence = dataset.get(tag)
-    values = sequence.get("Value", []) if isinstance(sequence, dict) else []
-    return [item for item in values if isinstance(item, dict)]
+    return [item for item in _values(dataset.get(tag)) if isinstance(item, dict)]
 
 
-def _value(dataset: Mapping[str, Any], tag: str) -> Any:
-    element = dataset.get(tag)
-    values = element.get("Value", []) if isinstance(element, dict) else []
-    return values[0] if values else None
+def _value(dataset: Mapping[str, Any], tag: str) -> str | int | None:
+    """The first value of a UID or number; None when there is none, or something else in its place."""
+    values = _values(dataset.get(tag))
+    return values[0] if values and isinstance(values[0], str | int) else None
+
+
+def _values(element: Any) -> list[Any]:
+    values = element.get("Value") if isinstance(element, dict) else None
+    return values if isinstance(values, list) else []
 
 
 def _retry_after(answer: Answer) -> float:

@@ -16,6 +16,8 @@ from storage.errors import StorageError
 
 FLUSH_BYTES = 1 << 20
 MAX_PARTS = 100_000
+# What holds until a part is known to be stored: a part of which nothing is known must not pass for one that is.
+_UNTOLD = Failed(failures.UNFORESEEN, "what became of the part is not known")
 _OTHER_TYPE = Failed(Failure(CANNOT_UNDERSTAND, 415), "the part is not application/dicom")
 _TOO_MANY = Failed(Failure(failures.OUT_OF_RESOURCES, 413), f"more than {MAX_PARTS} parts in one request")
 
@@ -32,7 +34,7 @@ class Reception:
         self._by = by
         self._slots = asyncio.Semaphore(concurrency)
         self._running: set[asyncio.Task[None]] = set()
-        self._results: list[Result | None] = []
+        self._results: list[Result] = []
         self._forbidden: Forbidden | None = None
         self._incoming: Incoming | None = None
         self._pending: list[bytes] = []
@@ -45,7 +47,7 @@ class Reception:
 
     def begin(self, content_type: str) -> None:
         """A part begins. One of another type than application/dicom is passed over and reported."""
-        self._results.append(None)
+        self._results.append(_UNTOLD)
         if content_type.partition(";")[0].strip().lower() not in ("", media.DICOM):
             self._results[-1] = _OTHER_TYPE
         elif len(self._results) > MAX_PARTS:
@@ -84,18 +86,19 @@ class Reception:
         if self._incoming is not None:
             incoming, self._incoming = self._incoming, None
             self._taken()
-            self._results[-1] = failed
+            if failed is not None:
+                self._results[-1] = failed
             await delivery.in_storing_thread(incoming.close)
         elif failed is not None:
             self._results.append(failed)
 
     async def finished(self) -> Sequence[Result]:
-        """What became of each part, when the last is stored. Raises Forbidden when the caller may not store."""
+        """What became of each part that has begun, when the last is stored. Raises Forbidden for who may not store."""
         while self._running:
             await asyncio.wait(self._running)
         if self._forbidden is not None:
             raise self._forbidden
-        return [result for result in self._results if result is not None]
+        return self._results
 
     def _taken(self) -> list[bytes]:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
@@ -106,6 +109,8 @@ class Reception:
             self._results[number] = await delivery.in_storing_thread(self._store_now, incoming, pending)
         except Forbidden as error:
             self._forbidden = error
+        except Exception as error:
+            self._results[number] = _unforeseen(error, None)
         finally:
             self._slots.release()
 
@@ -118,9 +123,7 @@ class Reception:
         except Forbidden:
             raise
         except Exception as error:
-            identifier = errors.log_unforeseen(error)
-            text = f"an unexpected error, in the log of the gateway as {identifier}"
-            return Failed(failures.UNFORESEEN, text, _identity(incoming))
+            return _unforeseen(error, _identity(incoming))
         finally:
             incoming.close()
 
@@ -130,10 +133,21 @@ def _write(incoming: Incoming, pending: list[bytes]) -> None:
         incoming.write(data)
 
 
+def _unforeseen(error: Exception, identity: Identity | None) -> Failed:
+    text = f"an unexpected error, in the log of the gateway as {errors.log_unforeseen(error)}"
+    return Failed(failures.UNFORESEEN, text, identity)
+
+
 def _identity(incoming: Incoming) -> Identity | None:
-    """Which instance it would have been, if its bytes tell: a failure names the instance it is about (I.2.2)."""
+    """Which instance it would have been, if its bytes tell: a failure names the instance it is about (I.2.2).
+
+    Never raises: what the store made of the bytes is to be reported even when nothing can be made of them here.
+    """
     try:
         with incoming.view() as data:
             return parse(data).identity
     except StorageError:
+        return None
+    except Exception as error:
+        errors.log_unforeseen(error)
         return None

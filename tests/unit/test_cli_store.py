@@ -225,6 +225,37 @@ def test_what_the_answer_leaves_open_is_asked_alone(store: Store, server: FakeDi
     assert sop_uid(server.requests[1][0]) == quiet
 
 
+def test_200_vouches_for_nothing_that_it_does_not_name(store: Store, server: FakeDicomWeb, folder: Path) -> None:
+    quiet = f"{samples.ROOT}.1.1.1"
+    server.answer = lambda parts: Told(200, silent_about={quiet})
+    outcomes, _ = told(result := store(folder, "--json"))
+    assert (result.exit_code, outcomes["a.dcm"], outcomes["b"], outcomes["王.dcm"]) == (1, "failed", "stored", "stored")
+    assert "does not name it as stored" in result.stdout
+    server.answer = lambda parts: Told()
+    assert told(store(folder, "--json"))[0]["a.dcm"] == "stored", "the journal took it for stored"
+
+
+@pytest.mark.parametrize("status", [200, 202])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{}",
+        b'{"00081199": {"Value": null}}',
+        b'{"00081199": {"Value": [{}]}}',
+        b'{"00081199": {"Value": [{"00081155": {"Value": [[1]]}}]}}',
+        b'{"00081199": {"Value": [{"00081155": {"Value": [""]}}]}}',
+    ],
+)
+def test_a_file_without_a_uid_is_stored_only_when_the_answer_names_one(
+    store: Store, server: FakeDicomWeb, tmp_path: Path, body: bytes, status: int
+) -> None:
+    (tmp_path / "bare.dcm").write_bytes(samples.dataset_bytes(samples.part10(samples.ct())))
+    server.answer = lambda parts: Told(status, body=body)
+    outcomes, _ = told(result := store(tmp_path / "bare.dcm", "--json"))
+    assert (result.exit_code, outcomes) == (1, {"bare.dcm": "failed"})
+
+
 @pytest.mark.parametrize("body", [b"", b"oops", b"[]", b'{"00081198": 7}', b'{"00081199": {"Value": ["x"]}}'])
 def test_an_error_without_a_word_is_a_failure_never_a_success(
     store: Store, server: FakeDicomWeb, folder: Path, body: bytes
@@ -269,7 +300,8 @@ def test_what_claims_to_be_dicom_is_never_skipped(store: Store, server: FakeDico
     server.answer = lambda parts: Told(409, body=b"{}")
     outcomes, _ = told(result := store(tmp_path / "bare.DCM", tmp_path / "cut", "--json"))
     assert (result.exit_code, outcomes) == (1, {"bare.DCM": "failed", "cut": "failed"})
-    server.answer = lambda parts: Told(body=b"{}")
+    named = b'{"00081199": {"vr": "SQ", "Value": [{"00081155": {"vr": "UI", "Value": ["1.2.3"]}}]}}'
+    server.answer = lambda parts: Told(body=named if len(parts) == 1 else b"{}")
     assert store(tmp_path / "bare.DCM", tmp_path / "cut").exit_code == 0
 
 

@@ -1,0 +1,69 @@
+"""STOW-RS when things go wrong that nobody foresaw, or come in numbers that nobody sends: all is accounted for."""
+
+import asyncio
+import threading
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.archive import Expected
+from gateway.archive.incoming import Incoming
+from gateway.web import reception
+from gateway.web.store_response import Failed
+from storage.dicom.parse import parse
+from tests.web.conftest import Door, everybody
+from tests.web.fake_archive import FakeArchive
+from tests.web.test_stow import body_of, file, post, reasons, uids
+
+
+def test_no_part_is_left_out_when_it_goes_wrong_in_a_way_that_nobody_foresaw(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = door.archive._store
+
+    def storing(data: bytes, expected: Any) -> Any:
+        if data == file(2):
+            raise ValueError("nobody foresaw this")
+        return store(data, expected)
+
+    def parsing(data: Any) -> Any:
+        if bytes(data) == file(2):
+            raise ValueError("nor this")
+        return parse(data)
+
+    monkeypatch.setattr(door.archive, "_store", storing)
+    answers = [post(door, body_of(file(1), file(2)))]
+    monkeypatch.setattr(reception, "parse", parsing)
+    answers += [post(door, body_of(file(1), file(2))), post(door, body_of(file(2)))]
+    assert [answer.status_code for answer in answers] == [202, 202, 500]
+    assert [uids(answer.json(), "00081199") for answer in answers] == [["2.25.90817.1.1.1"]] * 2 + [[]]
+    assert uids(answers[0].json(), "00081198") == ["2.25.90817.1.1.2"]
+    assert [reasons(answer.json(), "0008119A") for answer in answers] == [[], [0x0110], [0x0110]]
+    assert "nobody foresaw" not in answers[0].headers["warning"]
+    assert not list(door.archive.folder.glob("*.part"))
+
+
+def test_a_part_that_cannot_be_put_away_is_not_left_out(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    def closing(incoming: Incoming) -> None:
+        raise OSError("the folder went away")
+
+    monkeypatch.setattr(Incoming, "close", closing)
+    response = post(door, body_of(file(1)))
+    assert (response.status_code, reasons(response.json(), "0008119A")) == (500, [0x0110])
+
+
+def test_a_part_whose_store_was_given_up_counts_as_failed(tmp_path: Path) -> None:
+    async def given_up() -> Any:
+        archive = FakeArchive(tmp_path, gate=threading.Event())
+        arriving = reception.Reception(archive, Expected(), everybody(None, "127.0.0.1"), 1)
+        arriving.begin("application/dicom")
+        await arriving.data(file(1))
+        await arriving.end()
+        for task in arriving._running:
+            task.cancel()
+        archive.gate.set()  # type: ignore[union-attr]
+        return await arriving.finished()
+
+    (result,) = asyncio.run(given_up())
+    assert isinstance(result, Failed)
