@@ -8,6 +8,7 @@ from gateway.archive.incoming import Incoming
 from gateway.security.caller import Caller
 from gateway.security.policy import Forbidden
 from gateway.web import delivery, errors, failures, media
+from gateway.web.errors import Refused
 from gateway.web.failures import CANNOT_UNDERSTAND, Failure
 from gateway.web.store_response import Failed, Result
 from storage.dicom.identity import Identity
@@ -19,7 +20,6 @@ MAX_PARTS = 100_000
 # What holds until a part is known to be stored: a part of which nothing is known must not pass for one that is.
 _UNTOLD = Failed(failures.UNFORESEEN, "what became of the part is not known")
 _OTHER_TYPE = Failed(Failure(CANNOT_UNDERSTAND, 415), "the part is not application/dicom")
-_TOO_MANY = Failed(Failure(failures.OUT_OF_RESOURCES, 413), f"more than {MAX_PARTS} parts in one request")
 
 
 class Reception:
@@ -46,12 +46,15 @@ class Reception:
         return len(self._results)
 
     def begin(self, content_type: str) -> None:
-        """A part begins. One of another type than application/dicom is passed over and reported."""
+        """A part begins. One of another type than application/dicom is passed over and reported.
+
+        Raises Refused (413) when there are more parts, of whatever type, than one request may have.
+        """
+        if len(self._results) >= MAX_PARTS:
+            raise Refused(413, "too-large", f"more than {MAX_PARTS} parts in one request: send several")
         self._results.append(_UNTOLD)
         if content_type.partition(";")[0].strip().lower() not in ("", media.DICOM):
             self._results[-1] = _OTHER_TYPE
-        elif len(self._results) > MAX_PARTS:
-            self._results[-1] = _TOO_MANY
         else:
             try:
                 self._incoming = self._archive.incoming()

@@ -28,8 +28,8 @@ _CUT_SHORT = Failed(Failure(CANNOT_UNDERSTAND, 400), "the body ends before the c
 async def store(archive: Archive, settings: Web, request: Request) -> Response:
     """Store the instances in the body and say what became of each (PS3.18 10.5.3).
 
-    Raises Refused (400, 415) before anything is read, 408 when the caller stops sending: what was whole by then is
-    stored, what was not is forgotten.
+    Raises Refused (400, 415) before anything is read, 408 when the caller stops sending and 413 when there are more
+    parts than one request may have: what was whole by then is stored if it can be, what was not is forgotten.
     """
     study_uid = paths.study_uid(request)
     boundary = _boundary(request)

@@ -301,12 +301,6 @@ def test_archive_without_room_to_receive(door: Door) -> None:
     assert (response.status_code, reasons(response.json(), "0008119A")) == (503, [0xA700, 0xA700])
 
 
-def test_too_many_parts(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reception, "MAX_PARTS", 2)
-    response = post(door, body_of(file(1), file(2), file(3)))
-    assert (response.status_code, len(door.archive.instances)) == (202, 2)
-
-
 def test_s_module_in_xml(door: Door) -> None:
     response = post(door, body_of(file(1), b"garbage"), accept="application/dicom+xml")
     assert (response.status_code, response.headers["content-type"]) == (202, "application/dicom+xml")

@@ -67,3 +67,24 @@ def test_a_part_whose_store_was_given_up_counts_as_failed(tmp_path: Path) -> Non
 
     (result,) = asyncio.run(given_up())
     assert isinstance(result, Failed)
+
+
+@pytest.mark.parametrize("content_type", ["application/dicom", "a/b"])
+def test_h_413_too_many_parts_of_whatever_type_end_the_request(
+    door: Door, monkeypatch: pytest.MonkeyPatch, content_type: str
+) -> None:
+    monkeypatch.setattr(reception, "MAX_PARTS", 2)
+    further = f"--b\r\nContent-Type: {content_type}\r\n\r\n".encode() + file(3) + b"\r\n"
+    assert post(door, body_of(file(1), file(2))).status_code == 200
+    door.archive.instances.clear()
+    response = post(door, body_of(file(1), file(2), end=further * 1000 + b"--b--"))
+    assert (response.status_code, response.json()["error"]) == (413, "too-large")
+    assert set(door.archive.instances) == {"2.25.90817.1.1.1", "2.25.90817.1.1.2"}
+    assert door.get("/studies").status_code == 200
+
+
+def test_h_413_parts_that_are_passed_over_count(door: Door, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reception, "MAX_PARTS", 10)
+    part = b"--b\r\nContent-Type:a/b\r\n\r\n\r\n"
+    assert post(door, part * 10 + b"--b--").status_code == 415
+    assert post(door, part * 11 + b"--b--").status_code == 413
