@@ -14,7 +14,6 @@ from gateway import log
 from gateway.archive import AS_STORED, Expected, Found, Part, Receipt
 from gateway.archive.incoming import Incoming
 from gateway.archive.parts import (
-    EXPLICIT_LITTLE,
     PIXEL_DATA,
     Parts,
     StoredPart,
@@ -31,6 +30,7 @@ from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import Instance
 from storage.dicom.parse import parse
 from storage.dicom.query import Query
+from storage.dicom.syntax import EXPLICIT_LITTLE
 from storage.errors import Conflict, Exhausted, Fault, Invalid, NotAcceptable, NotFound, StorageError, Unavailable
 from storage.index import Added, Contents, InstanceRecord, Location, MetadataIndex, Outcome, Removed, Stored
 from storage.objects import ObjectStore, keys

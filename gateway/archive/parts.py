@@ -5,6 +5,7 @@ from functools import partial
 from typing import NamedTuple, Self
 
 from gateway.archive.chunks import cut, inflated, shifted, swapped
+from storage.dicom import syntax
 from storage.dicom.frames import FrameTable, Layout, Span
 from storage.dicom.identity import Identity
 from storage.dicom.instance import BulkValue
@@ -12,11 +13,7 @@ from storage.errors import Invalid, NotFound, Unavailable
 from storage.index import Contents, Stored
 from storage.objects import Body, ObjectStore
 
-EXPLICIT_LITTLE = "1.2.840.10008.1.2.1"
-_IMPLICIT_LITTLE = "1.2.840.10008.1.2"
-_EXPLICIT_BIG = "1.2.840.10008.1.2.2"
 _ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
-_DEFLATED = "1.2.840.10008.1.2.1.99"
 PIXEL_DATA = ("7FE00010", "7FE00008", "7FE00009")  # Pixel Data, Float, Double Float
 _WHOLE_BYTES = 1 << 20  # up to this, one read and one chunk
 # Bytes of a word that big endian turns round, by VR; AT is two words of two. All others are bytes or text.
@@ -145,8 +142,10 @@ def frames_of_value(contents: Contents, path: str) -> range | None:
 
 def pixel_syntax(stored: Stored) -> str:
     """The transfer syntax that tells how the frames of an answer are encoded: uncompressed ones are little endian."""
-    uncompressed = (_IMPLICIT_LITTLE, EXPLICIT_LITTLE, _EXPLICIT_BIG, _ENCAPSULATED_UNCOMPRESSED, _DEFLATED)
-    return EXPLICIT_LITTLE if stored.transfer_syntax in uncompressed else stored.transfer_syntax
+    found = stored.transfer_syntax
+    plain = found == syntax.plain_syntax(syntax.encoding_of(found))  # a private form of it stays under its own name
+    uncompressed = plain or syntax.is_deflated(found) or found == _ENCAPSULATED_UNCOMPRESSED
+    return syntax.EXPLICIT_LITTLE if uncompressed else found
 
 
 def _reading(stored: Stored, spans: Sequence[Span], value: BulkValue | None = None) -> Reading:
@@ -158,12 +157,13 @@ def _reading(stored: Stored, spans: Sequence[Span], value: BulkValue | None = No
     location, header = stored.location, stored.header_length
     if not length:
         return Reading((location.offset, 0), (), 0)
-    if stored.transfer_syntax == _DEFLATED:
+    if syntax.is_deflated(stored.transfer_syntax):
         rest = (location.offset + header, location.length - header)
         return Reading(rest, (inflated, partial(cut, spans=spans)), length)
     start, end = spans[0].offset, spans[-1].offset + spans[-1].length
     steps: tuple[Step, ...] = ()
-    width = _WIDTHS.get(value.vr, 1) if value is not None and stored.transfer_syntax == _EXPLICIT_BIG else 1
+    big = syntax.encoding_of(stored.transfer_syntax).big
+    width = _WIDTHS.get(value.vr, 1) if value is not None and big else 1
     if value is not None and width > 1:
         start, end = _widened(start, end, width, value.spans[0])
         steps = (partial(swapped, width=width),)

@@ -2,6 +2,7 @@
 
 import io
 import warnings
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,11 +21,15 @@ from pydicom.uid import (
 )
 
 from gateway.archive import AS_STORED, Part
-from gateway.archive.parts import EXPLICIT_LITTLE
-from storage.dicom.identity import Scope
+from gateway.archive.parts import StoredPart, value
+from storage.dicom.frames import Span
+from storage.dicom.identity import Identity, Scope
+from storage.dicom.instance import BulkValue
+from storage.dicom.syntax import EXPLICIT_LITTLE
 from storage.errors import Invalid, NotAcceptable, NotFound, Unavailable
-from storage.index import Contents
+from storage.index import Contents, Location, Stored
 from storage.index.sqlite import SqliteIndex
+from storage.objects.memory import MemoryStore
 from tests import samples
 from tests.unit.fakes import MemoryIndex
 from tests.unit.test_local_archive import BY, ONE, House
@@ -116,6 +121,19 @@ def test_uncompressed_frames_and_values_are_little_endian_whatever_was_stored(ho
     assert part.transfer_syntax == EXPLICIT_LITTLE
     assert bytes_of(part) == little[512:1024]
     assert bulk(house, "7FE00010") == [little]
+
+
+@pytest.mark.parametrize("syntax", ["1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"])
+def test_values_are_inflated_in_every_deflated_syntax(syntax: str) -> None:
+    wanted = bytes(range(256)) * 8
+    compressor = zlib.compressobj(wbits=-15)
+    deflated = compressor.compress(b"before" + wanted + b"after") + compressor.flush()
+    store = MemoryStore()
+    store.put("a", [b"header", deflated])
+    identity = Identity("1.2", "1.2.3", "1.2.3.4", samples.CT)
+    stored = Stored(identity, syntax, Location("spool", "a", 0, 6 + len(deflated)), 6, b"", 1)
+    reading = value(stored, BulkValue("OB", (Span(6, len(wanted)),)))
+    assert bytes_of(StoredPart(store, stored, EXPLICIT_LITTLE, "bulkdata/00420011", reading)) == wanted
 
 
 def swap(data: bytes) -> bytes:
