@@ -6,7 +6,7 @@ What is acknowledged is durable first and findable second. See docs/decisions/00
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import BoundedSemaphore
 
@@ -82,10 +82,9 @@ class LocalArchive:
                 instance = parse(data)
             _refuse_difference(expected, instance.identity)
             held = self._held(instance)
-            if held is not None:
-                self._heal(held, instance, incoming)
+            if held is not None and self._is_whole(held, instance, incoming):
                 return _receipt(instance, Added(Outcome.SAME, held.revision))
-            location = self._write(instance, incoming)
+            location = self._write(instance, incoming, being_deleted=held is not None)
             return _receipt(instance, self._add(instance, location, f"{by.door}:{by.identity}"))
 
     @contextmanager
@@ -107,31 +106,56 @@ class LocalArchive:
             return None
         return served if served.digest == instance.digest else None
 
-    def _heal(self, held: Stored, instance: Instance, incoming: Incoming) -> None:
-        """Put the object anew when it is lost or cut short; to say that we have it would be to lose it for good."""
-        location = held.location
+    def _is_whole(self, held: Stored, instance: Instance, incoming: Incoming) -> bool:
+        """Whether the object is there, put anew when it is lost or cut short: to say that we have what is lost would be
+        to lose it for good. False when it was deleted or replaced meanwhile.
+        """
+        length = self._length(held.location.key)
+        if length is not None and length >= held.location.offset + held.location.length:
+            return True
+        _log.error("stored object is lost or cut short", key=held.location.key)
+        healed = self._heal(held, instance, incoming, lost=length is None)
+        if self._names(held):
+            return True
+        if healed and length is None:  # else it may be another's by now, who is about to tell the index
+            self._take_back(instance, held.location)
+        return False
+
+    def _length(self, key: str) -> int | None:
         try:
-            if self._spool.head(location.key).length >= location.offset + location.length:
-                return
+            return self._spool.head(key).length
         except NotFound:
-            pass
-        _log.error("stored object is lost or cut short", key=location.key)
+            return None
+
+    def _heal(self, held: Stored, instance: Instance, incoming: Incoming, *, lost: bool) -> bool:
+        """Put the object anew; False when somebody else has put it first."""
+        location = held.location
         length = len(instance.preface) + len(incoming)
         if location.offset or (location.length, held.header_length) != (length, instance.header_length):
             raise Unavailable("the stored object of this instance is damaged, and these bytes cannot take its place")
-        self._put(location.key, instance, incoming, if_absent=False)
+        try:
+            self._put(location.key, instance, incoming, if_absent=lost)
+        except Conflict:
+            return False
+        return True
+
+    def _names(self, held: Stored) -> bool:
+        try:
+            return self._served(held.identity).location == held.location
+        except NotFound:
+            return False
 
     def _served(self, identity: Identity) -> Stored:
         return self._index.locate(_scope(identity))[0]
 
-    def _write(self, instance: Instance, incoming: Incoming) -> Location:
-        """Put the bytes under a key that is ours alone: what is there already may be about to be deleted."""
-        key = keys.spool(instance.identity, instance.digest)
-        try:
-            return self._put(key, instance, incoming)
-        except Conflict:
-            again = keys.spool(instance.identity, instance.digest, secrets.token_hex(8))
-            return self._put(again, instance, incoming)
+    def _write(self, instance: Instance, incoming: Incoming, *, being_deleted: bool) -> Location:
+        """Put the bytes under a key that is ours alone: what has the usual one may be about to be deleted, and so would
+        what takes its place while it is `being_deleted`.
+        """
+        if not being_deleted:
+            with suppress(Conflict):
+                return self._put(keys.spool(instance.identity, instance.digest), instance, incoming)
+        return self._put(keys.spool(instance.identity, instance.digest, secrets.token_hex(8)), instance, incoming)
 
     def _put(self, key: str, instance: Instance, incoming: Incoming, *, if_absent: bool = True) -> Location:
         if not instance.preface:
@@ -144,7 +168,7 @@ class LocalArchive:
     def _add(self, instance: Instance, location: Location, source: str) -> Added:
         try:
             added = self._index.add(InstanceRecord(instance, location, self._clock(), source))
-        except StorageError:
+        except Exception:  # whatever it was: nothing may be left that nothing names
             self._take_back(instance, location)
             raise
         if added.outcome is Outcome.SAME:

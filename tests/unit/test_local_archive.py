@@ -15,7 +15,7 @@ from gateway.config import Ingest
 from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
-from storage.errors import Exhausted, Fault, Invalid, NotFound, StorageError, Unavailable
+from storage.errors import Exhausted, Fault, Invalid, NotFound, Unavailable
 from storage.index import Added, InstanceRecord, MetadataIndex, Outcome
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
@@ -170,6 +170,55 @@ def test_damage_that_cannot_be_healed_is_not_answered_with_success(house: House)
         house.store(samples.dataset_bytes(data))  # the same digest, but a header of our own
 
 
+@pytest.mark.parametrize("damage", ["lost", "cut short"])
+@pytest.mark.parametrize("moment", ["before the object is put", "after"])
+def test_what_is_deleted_while_it_is_being_healed_is_stored_anew(house: House, damage: str, moment: str) -> None:
+    data = samples.part10(samples.ct())
+    house.store(data)
+    [key] = house.keys
+    house.disk.delete([key])
+    if damage == "cut short":
+        house.disk.put(key, [data[:-100]])
+    locate = house.index.locate
+
+    def delete_first(*seen: Any) -> Any:
+        house.spool.before = lambda method, key: None
+        house.index.locate = locate
+        house.archive.delete(ONE, by=BY)
+        return locate(*seen) if moment == "after" else None
+
+    def act(method: str, key: str) -> None:
+        if method == "put" and moment == "after":
+            house.index.locate = delete_first
+        elif method == "put":
+            delete_first()
+
+    house.spool.before = act
+    assert house.store(data).outcome is Outcome.NEW
+    assert house.retrieved() == [data]
+    kept = house.index.locate(ONE)[0].location.key
+    assert kept != key  # whoever is deleting may not have come to the object yet
+    if damage == "lost" or moment == "after":
+        assert house.keys == [kept]
+
+
+def test_what_two_heal_at_once_is_there_once(house: House) -> None:
+    data = samples.part10(samples.ct())
+    house.store(data)
+    before = house.keys
+    house.disk.delete(before)
+
+    def other_first(method: str, key: str) -> None:
+        if method == "put":
+            house.spool.before = lambda method, key: None
+            assert house.store(data).outcome is Outcome.SAME
+
+    house.spool.before = other_first
+    assert house.store(data).outcome is Outcome.SAME
+    assert house.keys == before
+    assert house.retrieved() == [data]
+
+
 def fail(error: Exception) -> Any:
     def raising(*args: Any) -> Any:
         raise error
@@ -177,9 +226,9 @@ def fail(error: Exception) -> Any:
     return raising
 
 
-@pytest.mark.parametrize("error", [Unavailable("down"), Exhausted("full")])
+@pytest.mark.parametrize("error", [Unavailable("down"), Exhausted("full"), ValueError("a defect")])
 def test_an_index_that_fails_leaves_nothing_and_nothing_is_acknowledged(
-    house: House, monkeypatch: pytest.MonkeyPatch, error: StorageError
+    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr(house.index, "add", fail(error))
     with pytest.raises(type(error)):
