@@ -32,10 +32,15 @@ def parse(data: bytes | bytearray | memoryview | mmap.mmap) -> Instance:
 
     A mapped file must be read-only; what was read of it is given back to the system, so that memory stays flat.
     Raises Invalid: NOT_DICOM, MALFORMED (with the byte position), MISSING_UID, BAD_UID, SOP_CLASS, TRANSFER_SYNTAX,
-    TOO_LARGE; and nothing else, whatever the bytes are.
+    TOO_LARGE; and nothing else, whatever the bytes are: what nobody foresaw is MALFORMED, and chained to its cause.
     """
     with memoryview(data) as view:
-        return _parse(view, _forgetter(data))
+        try:
+            return _parse(view, _forgetter(data))
+        except (Invalid, MemoryError):
+            raise
+        except Exception as error:
+            raise Invalid(Fault.MALFORMED, "the data set cannot be read: something in it was not foreseen") from error
 
 
 def _parse(view: memoryview, forget: Forget) -> Instance:

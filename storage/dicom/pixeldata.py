@@ -10,6 +10,8 @@ from storage.dicom.jsonmodel import PIXEL_DATA, PixelData, Reading
 
 _FLOAT, _DOUBLE_FLOAT = 0x7FE00008, 0x7FE00009
 _FIXED_BITS = {_FLOAT: 32, _DOUBLE_FLOAT: 64}
+_MAX_SHORT = 0xFFFF  # of the attributes with the VR US
+_MAX_INTEGER_STRING = 2**31 - 1  # PS3.5 6.2
 _SUBSAMPLED = ("YBR_FULL_422", "YBR_PARTIAL_422")  # two samples a pixel in the mean
 
 
@@ -69,13 +71,13 @@ def _frame_bits(dataset: JsonDataset, tag: int) -> int:
 
 
 def _number_of_frames(dataset: JsonDataset) -> int:
-    return _number(dataset, "00280008") or 1
+    return _number(dataset, "00280008", _MAX_INTEGER_STRING) or 1
 
 
-def _number(dataset: JsonDataset, key: str) -> int:
-    """The first value when it is a positive integer, otherwise 0."""
+def _number(dataset: JsonDataset, key: str, most: int = _MAX_SHORT) -> int:
+    """The first value when it is an integer from 1 to `most`, otherwise 0: its VR may be another than it should."""
     value = _first(dataset, key)
-    return value if isinstance(value, int) and value > 0 else 0
+    return value if isinstance(value, int) and 0 < value <= most else 0
 
 
 def _first(dataset: JsonDataset, key: str) -> Any:

@@ -309,6 +309,37 @@ def test_faults_do_not_repeat_values() -> None:
     assert "ecret" not in str(error.value) and "S3" not in str(error.value)
 
 
+@pytest.mark.parametrize(("vr", "raw"), [("UL", b"\xff" * 4), ("IS", b"9" * 15), ("UV", b"\xff" * 6 + b"\0\0")])
+@pytest.mark.parametrize("tag", [0x00280002, 0x00280010, 0x00280011, 0x00280100])
+def test_pixel_descriptions_of_another_vr_that_are_too_large_give_no_frames(vr: str, raw: bytes, tag: int) -> None:
+    elements = {0x00280002: 1, 0x00280010: 2, 0x00280011: 2, 0x00280100: 8}
+    described = b"".join(
+        explicit(each, vr, raw) if each >= tag else explicit(each, "US", struct.pack("<H", number))
+        for each, number in elements.items()
+    )
+    instance = parse(uids() + parents() + described + explicit(0x7FE00010, "OW", b"abcd"))
+    assert (instance.frames.layout, instance.frames.count) == (Layout.NONE, 0)
+    assert "no valid description" in instance.warnings[0]
+
+
+@pytest.mark.parametrize("frames", ["2147483648", "999999999999999"])
+def test_a_number_of_frames_that_its_vr_cannot_hold_is_none(frames: str) -> None:
+    data = uids() + parents() + pixel_description(2, 2, frames=frames) + explicit(0x7FE00010, "OW", b"abcd")
+    assert parse(data).frames.count == 1
+
+
+def test_what_nobody_foresaw_is_malformed_and_keeps_its_cause(monkeypatch: pytest.MonkeyPatch) -> None:
+    def divide(*arguments: object) -> None:
+        raise ZeroDivisionError("Secret^Name")
+
+    monkeypatch.setattr("storage.dicom.parse.frames_of", divide)
+    with pytest.raises(Invalid) as error:
+        parse(part10(ct()))
+    assert error.value.fault is Fault.MALFORMED
+    assert isinstance(error.value.__cause__, ZeroDivisionError)
+    assert "Secret" not in str(error.value)
+
+
 def test_too_many_elements_or_fragments_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("storage.dicom.jsonmodel.MAX_ELEMENTS", 50)
     monkeypatch.setattr("storage.dicom.jsonmodel.MAX_FRAGMENTS", 50)
