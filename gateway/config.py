@@ -110,6 +110,7 @@ class Web(Section):
     public_url: str = ""
     cors_origins: tuple[Origin, ...] = ()
     max_concurrent_requests: PositiveInt = 256
+    max_concurrent_store_requests: PositiveInt = 32
     store_concurrency: PositiveInt = 4
     max_search_results: PositiveInt = 1000
     default_search_results: PositiveInt = 100

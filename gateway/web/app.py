@@ -15,7 +15,7 @@ from gateway.web import errors, health, retrieve
 from gateway.web.address import PREFIX
 from gateway.web.guard import Authenticate, Authenticated, CalledByName, Limited, Observed, WithoutTrailingSlash
 from gateway.web.metadata import metadata
-from gateway.web.resource import Resource
+from gateway.web.resource import Resource, at_most
 from gateway.web.search import search
 from gateway.web.stow import store
 from storage.dicom.query import Level
@@ -70,12 +70,13 @@ def build(
 def _dicomweb(archive: Archive, settings: Web) -> list[Route]:
     """The resources of the Studies Service (PS3.18 10.1.1), those asked for most often first."""
     at = (archive, settings)
+    storing = at_most(settings.max_concurrent_store_requests, partial(store, *at))
     studies, series, instances = (partial(search, *at, level) for level in Level)
     resources = {
         _INSTANCE + "/frames/{frames}": Resource("frames", get=partial(retrieve.frames, *at)),
         _INSTANCE: Resource("instance", get=partial(retrieve.instances, *at)),
         _SERIES + "/metadata": Resource("series metadata", get=partial(metadata, *at)),
-        "/studies": Resource("studies", get=studies, post=partial(store, *at)),
+        "/studies": Resource("studies", get=studies, post=storing),
         _STUDY + "/series": Resource("series", get=series),
         _SERIES + "/instances": Resource("instances", get=instances),
         _STUDY + "/instances": Resource("instances", get=instances),
@@ -85,7 +86,7 @@ def _dicomweb(archive: Archive, settings: Web) -> list[Route]:
         _INSTANCE + "/metadata": Resource("instance metadata", get=partial(metadata, *at)),
         _INSTANCE + "/bulkdata/{path:path}": Resource("bulkdata", get=partial(retrieve.bulk, *at)),
         _SERIES: Resource("series instances", get=partial(retrieve.instances, *at)),
-        _STUDY: Resource("study", get=partial(retrieve.instances, *at), post=partial(store, *at)),
+        _STUDY: Resource("study", get=partial(retrieve.instances, *at), post=storing),
     }
     return [Route(PREFIX + path, resource) for path, resource in resources.items()]
 

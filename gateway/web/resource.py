@@ -7,6 +7,7 @@ from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
 from gateway.web.errors import Refused
+from storage.errors import Exhausted
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -31,3 +32,20 @@ class Resource:
         if request.method == "OPTIONS":
             return Response(status_code=204, headers={"Allow": self._allow})
         raise Refused(405, "method-not-allowed", f"this resource has {self._allow}", {"Allow": self._allow})
+
+
+def at_most(count: int, handler: Handler) -> Handler:
+    """The same handler for so many requests at a time; the others are told to come back (503), their bodies unread."""
+    free = count
+
+    async def limited(request: Request) -> Response:
+        nonlocal free
+        if free <= 0:
+            raise Exhausted("as many requests of this kind as are allowed at once are being answered")
+        free -= 1
+        try:
+            return await handler(request)
+        finally:
+            free += 1
+
+    return limited

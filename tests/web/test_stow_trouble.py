@@ -12,9 +12,9 @@ from gateway.archive.incoming import Incoming
 from gateway.web import reception
 from gateway.web.store_response import Failed
 from storage.dicom.parse import parse
-from tests.web.conftest import Door, everybody
+from tests.web.conftest import Door, everybody, opened
 from tests.web.fake_archive import FakeArchive
-from tests.web.test_stow import body_of, file, post, reasons, uids
+from tests.web.test_stow import HEAD, PART, body_of, file, post, raw, reasons, uids, wait_for
 
 
 def test_no_part_is_left_out_when_it_goes_wrong_in_a_way_that_nobody_foresaw(
@@ -88,3 +88,18 @@ def test_h_413_parts_that_are_passed_over_count(door: Door, monkeypatch: pytest.
     part = b"--b\r\nContent-Type:a/b\r\n\r\n\r\n"
     assert post(door, part * 10 + b"--b--").status_code == 415
     assert post(door, part * 11 + b"--b--").status_code == 413
+
+
+def test_s_503_more_store_requests_than_allowed_are_told_to_come_back(tmp_path: Path) -> None:
+    with opened(tmp_path, max_concurrent_store_requests=2) as door:
+        halves = [raw(door, f"{HEAD}Content-Length: 1000000\n", PART + b"half") for _ in range(2)]
+        for _ in halves:
+            assert door.archive.entered.acquire(timeout=10)
+        for path in ("/studies", "/studies/2.25.90817.1"):
+            response = post(door, body_of(file(1)), path=path)
+            assert (response.status_code, response.json()["error"]) == (503, "exhausted")
+            assert "retry-after" in response.headers
+        assert door.get("/studies").status_code == 204, "readers are still let in"
+        halves[0].close()
+        wait_for(lambda: post(door, body_of(file(1))).status_code == 200)
+        halves[1].close()
