@@ -48,6 +48,8 @@ def _parse(view: memoryview, forget: Forget) -> Instance:
     start = meta.dataset_start
     if meta.sop_class == _DICOMDIR:
         raise Invalid(Fault.SOP_CLASS, "a DICOMDIR is a directory of files, not an instance: send the files it names")
+    if syntax.is_referenced(meta.transfer_syntax):
+        raise Invalid(Fault.TRANSFER_SYNTAX, "the pixel data lies elsewhere, only a reference to it was sent")
     if syntax.is_deflated(meta.transfer_syntax):
         with memoryview(_inflated(view, start)) as inflated:
             reading, transfer_syntax = _read(inflated, 0, meta, _keep)

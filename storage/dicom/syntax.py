@@ -12,6 +12,7 @@ DEFLATED = "1.2.840.10008.1.2.1.99"
 RLE = "1.2.840.10008.1.2.5"
 _GE_PRIVATE = "1.2.840.113619.5.2"  # implicit VR little endian but for the pixel data, which is big endian
 _JPIP_DEFLATED = frozenset({"1.2.840.10008.1.2.4.95", "1.2.840.10008.1.2.4.205"})
+_REFERENCED = frozenset({"1.2.840.10008.1.2.4.94", "1.2.840.10008.1.2.4.204", *_JPIP_DEFLATED})
 _NATIVE = frozenset({IMPLICIT_LITTLE, EXPLICIT_LITTLE, EXPLICIT_BIG, DEFLATED, _GE_PRIVATE})
 _ENCODINGS = {
     IMPLICIT_LITTLE: Encoding.IMPLICIT_LITTLE,
@@ -46,6 +47,11 @@ def is_known(transfer_syntax: str) -> bool:
 def is_deflated(transfer_syntax: str) -> bool:
     """Whether the whole data set is deflated (PS3.5 A.5)."""
     return transfer_syntax == DEFLATED or transfer_syntax in _JPIP_DEFLATED
+
+
+def is_referenced(transfer_syntax: str) -> bool:
+    """Whether the pixel data lies elsewhere, where its provider may change or remove it (PS3.5 A.6, A.7; JPIP)."""
+    return transfer_syntax in _REFERENCED
 
 
 def is_native(transfer_syntax: str) -> bool:

@@ -179,6 +179,14 @@ def test_a_private_transfer_syntax_in_implicit_vr() -> None:
     assert instance.warnings == ()
 
 
+@pytest.mark.parametrize("leaf", ["94", "95", "204", "205"])
+def test_pixel_data_that_lies_elsewhere_is_refused(leaf: str) -> None:
+    native = dataset_bytes(part10(ct()))
+    deflated = dataset_bytes(part10(ct(), DeflatedExplicitVRLittleEndian))
+    body = deflated if leaf.endswith("5") else native
+    assert fault_of(raw_part10(f"1.2.840.10008.1.2.4.{leaf}", body)) is Fault.TRANSFER_SYNTAX
+
+
 def test_an_unknown_transfer_syntax_is_explicit_vr_or_cannot_be_read() -> None:
     unknown = "1.2.3.4.5"
     native = dataset_bytes(part10(ct()))
