@@ -6,9 +6,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from storage.dicom.frames import Span
+from storage.dicom.parse import MAX_INFLATED_BYTES
 from storage.errors import Unavailable
 
-MAX_INFLATED_BYTES = 1 << 30  # what is taken in is bounded likewise
 _INFLATE_STEP = 1 << 20
 _WORDS = {2: "H", 4: "I", 8: "Q"}
 

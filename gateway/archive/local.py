@@ -13,8 +13,10 @@ from threading import BoundedSemaphore
 from gateway import log
 from gateway.archive import AS_STORED, Expected, Found, Part, Receipt
 from gateway.archive.incoming import Incoming
+from gateway.archive.inflated import Inflated, as_inflated
 from gateway.archive.parts import (
     PIXEL_DATA,
+    Opener,
     Parts,
     StoredPart,
     frame,
@@ -30,7 +32,7 @@ from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import Instance
 from storage.dicom.parse import parse
 from storage.dicom.query import Query
-from storage.dicom.syntax import EXPLICIT_LITTLE
+from storage.dicom.syntax import EXPLICIT_LITTLE, is_deflated
 from storage.errors import Conflict, Exhausted, Fault, Invalid, NotAcceptable, NotFound, StorageError, Unavailable
 from storage.index import Added, Contents, InstanceRecord, Location, MetadataIndex, Outcome, Removed, Stored
 from storage.objects import ObjectStore, keys
@@ -215,12 +217,19 @@ class LocalArchive:
         stored, contents = self._one(scope)
         if contents.frames.layout is Layout.STREAM:
             raise NotAcceptable(f"the frames of a video ({stored.transfer_syntax}) cannot be told apart")
-        readings = [(number, frame(stored, contents, number)) for number in numbers]
+        opener, lying = self._seekable(stored) if len(numbers) > 1 else (self._spool, stored)
+        readings = [(number, frame(lying, contents, number)) for number in numbers]
         if not readings:
             raise NotFound("no frames were asked for")
         syntax = pixel_syntax(stored)
         _refuse_unacceptable(accept, syntax, stored.transfer_syntax)
-        return Parts(StoredPart(self._spool, stored, syntax, f"frames/{n}", reading) for n, reading in readings)
+        return Parts(StoredPart(opener, lying, syntax, f"frames/{n}", reading) for n, reading in readings)
+
+    def _seekable(self, stored: Stored) -> tuple[Opener, Stored]:
+        """What opens the object of `stored`, and how it lies there, so that no frame costs reading those before it."""
+        if not is_deflated(stored.transfer_syntax):
+            return self._spool, stored
+        return Inflated(self._spool, stored, self._staging), as_inflated(stored)
 
     def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[Part]:
         """See `ArchiveReader`; PS3.18 10.4.1.1.5."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Self
+from typing import NamedTuple, Protocol, Self
 
 from gateway.archive.chunks import cut, inflated, shifted, swapped
 from storage.dicom import syntax
@@ -11,7 +11,7 @@ from storage.dicom.identity import Identity
 from storage.dicom.instance import BulkValue
 from storage.errors import Invalid, NotFound, Unavailable
 from storage.index import Contents, Stored
-from storage.objects import Body, ObjectStore
+from storage.objects import Body
 
 _ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 PIXEL_DATA = ("7FE00010", "7FE00008", "7FE00009")  # Pixel Data, Float, Double Float
@@ -31,12 +31,18 @@ class Reading(NamedTuple):
     length: int
 
 
+class Opener(Protocol):
+    """What opens a span of an object: an ObjectStore, or what stands before one."""
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body: ...
+
+
 class StoredPart:
     """A Part of a stored instance; its object is opened by `open` or when its chunks are asked for."""
 
     __slots__ = ("_body", "_key", "_reading", "_store", "identity", "place", "transfer_syntax")
 
-    def __init__(self, store: ObjectStore, stored: Stored, transfer_syntax: str, place: str, reading: Reading) -> None:
+    def __init__(self, store: Opener, stored: Stored, transfer_syntax: str, place: str, reading: Reading) -> None:
         self.identity: Identity = stored.identity
         self.transfer_syntax = transfer_syntax
         self.place = place

@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from storage.errors import NotFound, Unavailable
+from storage.objects.disk_errors import translated
 from storage.objects.spans import checked_span
 
 
@@ -38,6 +39,11 @@ class FileBody:
                 yield data
         finally:
             self.close()
+
+    def part(self, span: tuple[int, int] | None) -> "FileBody":
+        """A span of the whole file as a Body of its own, which outlives this one. Raises Invalid, Exhausted."""
+        with translated("read"):
+            return FileBody(os.dup(self._file), span)
 
     def read(self) -> bytes:
         """See `Body`."""

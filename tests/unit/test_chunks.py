@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.archive import chunks
 from gateway.archive.chunks import cut, inflated, shifted, swapped
+from storage.dicom import parse
 from storage.dicom.frames import Span
 from storage.errors import Unavailable
 
@@ -55,6 +56,10 @@ def test_inflated_gives_the_data_set(data: bytes, size: int) -> None:
     deflated = compressor.compress(data * 50) + compressor.flush() + b"\0"  # the pad byte of PS3.5 A.5
     pieces = [deflated[at : at + size] for at in range(0, len(deflated), size)]
     assert b"".join(inflated(pieces)) == data * 50
+
+
+def test_what_was_taken_in_can_be_given_out() -> None:
+    assert vars(chunks)["MAX_INFLATED_BYTES"] == parse.MAX_INFLATED_BYTES
 
 
 def test_inflating_is_bounded_and_garbage_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

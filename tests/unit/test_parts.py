@@ -1,5 +1,6 @@
 """Reading: instances, frames and bulk values as the standard wants them, and errors before the first byte."""
 
+import errno
 import io
 import warnings
 import zlib
@@ -26,7 +27,7 @@ from storage.dicom.frames import Span
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import BulkValue
 from storage.dicom.syntax import EXPLICIT_LITTLE
-from storage.errors import Invalid, NotAcceptable, NotFound, Unavailable
+from storage.errors import Exhausted, Invalid, NotAcceptable, NotFound, Unavailable
 from storage.index import Contents, Location, Stored
 from storage.index.sqlite import SqliteIndex
 from storage.objects.memory import MemoryStore
@@ -134,6 +135,41 @@ def test_values_are_inflated_in_every_deflated_syntax(syntax: str) -> None:
     stored = Stored(identity, syntax, Location("spool", "a", 0, 6 + len(deflated)), 6, b"", 1)
     reading = value(stored, BulkValue("OB", (Span(6, len(wanted)),)))
     assert bytes_of(StoredPart(store, stored, EXPLICIT_LITTLE, "bulkdata/00420011", reading)) == wanted
+
+
+def test_a_deflated_instance_is_inflated_once_for_all_its_frames(house: House) -> None:
+    stored(house, multiframe(9), DeflatedExplicitVRLittleEndian)
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    house.spool.spans.clear()
+    parts = frames(house, 9, 1, 5, 9)
+    assert [bytes_of(part)[:1] for part in parts] == [b"\x09", b"\1", b"\5", b"\x09"]
+    assert len(house.spool.spans) == 1
+    assert house.left_in_staging == []
+    del parts
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+
+
+def test_a_deflated_instance_that_cannot_be_inflated_is_an_error_before_the_answer(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = stored(house, multiframe(3), DeflatedExplicitVRLittleEndian)
+    [key] = house.keys
+    start = house.index.locate(ONE)[0].header_length
+    house.disk.put(key, [data[:start], b"\xff" * (len(data) - start)], if_absent=False)
+    with pytest.raises(Unavailable):
+        house.archive.frames(ONE, [1, 2], accept=[AS_STORED], by=BY)
+    house.disk.put(key, [data[:-200]], if_absent=False)
+    with pytest.raises(Unavailable):
+        house.archive.frames(ONE, [1, 2], accept=[AS_STORED], by=BY)
+    house.disk.put(key, [data], if_absent=False)
+
+    def full(*args: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("gateway.archive.inflated.os.write", full)
+    with pytest.raises(Exhausted):
+        house.archive.frames(ONE, [1, 2], accept=[AS_STORED], by=BY)
+    assert house.left_in_staging == []
 
 
 def swap(data: bytes) -> bytes:

@@ -1,0 +1,64 @@
+"""The data set of a deflated instance, inflated once for all the parts that a request wants of it."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from gateway.archive.chunks import inflated
+from storage.dicom import syntax
+from storage.index import Location, Stored
+from storage.objects import Body, ObjectStore
+from storage.objects.disk_errors import translated
+from storage.objects.file_body import FileBody
+
+
+class Inflated:
+    """Gives spans of the inflated data set of `stored`, which is inflated into a nameless file when first asked for.
+
+    For the parts of one request, one after another. The file is gone when neither this nor a part is held any more.
+    """
+
+    def __init__(self, store: ObjectStore, stored: Stored, folder: Path) -> None:
+        self._store = store
+        self._folder = folder
+        location, header = stored.location, stored.header_length
+        self._span = (location.offset + header, location.length - header)
+        self._file: FileBody | None = None
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
+        """See `ObjectStore`; `span` counts from the first byte of the data set. Raises Exhausted as well."""
+        if self._file is None:
+            self._file = self._inflate(key)
+        return self._file.part(span)
+
+    def _inflate(self, key: str) -> FileBody:
+        with self._store.get(key, self._span) as body, translated("write"):
+            file, name = tempfile.mkstemp(suffix=".inflated", dir=self._folder)
+            try:
+                os.unlink(name)
+                for chunk in inflated(body.chunks()):
+                    _write(file, chunk)
+            except BaseException:
+                os.close(file)
+                raise
+        return FileBody(file, None)
+
+
+def as_inflated(stored: Stored) -> Stored:
+    """`stored` as it lies in what `Inflated` gives."""
+    location = stored.location
+    return Stored(
+        stored.identity,
+        syntax.EXPLICIT_LITTLE,
+        Location(location.store, location.key, 0, 0),
+        0,
+        stored.digest,
+        stored.revision,
+    )
+
+
+def _write(file: int, data: bytes) -> None:
+    with memoryview(data) as view:
+        written = 0
+        while written < len(view):
+            written += os.write(file, view[written:])
