@@ -12,6 +12,7 @@ UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DELIMITERS = 0xFFFE  # the group of the three above, which have no VR
 HEADER_BYTES = 8
+_FIRST_OF_OPEN = frozenset({ITEM, SEQUENCE_END})  # what a value of undefined length begins with
 _TRAILING_PADDING = 0xFFFCFFFC
 _ZEROS = 64 << 10  # bytes looked at in one step
 
@@ -142,7 +143,36 @@ def looks_explicit(view: memoryview, position: int, end: int) -> bool:
         return False
     group, element, code, _ = struct.unpack_from("<HH2sH", view, position)
     vr = BY_CODE.get(code)
-    return vr is not None and vr.name == vr_of(group << 16 | element, {}, signed=False)
+    if vr is None or vr.name != vr_of(group << 16 | element, {}, signed=False):
+        return False
+    return not spells_length(view, position, end)
+
+
+def spells_length(view: memoryview, position: int, end: int) -> bool:
+    """Whether what looks like the VR of a little endian element is part of its length, in implicit VR.
+
+    A length of 21,316 is written as "DS" is. It is a length when it leads on, and the element in explicit VR is not
+    followed by another one in explicit VR.
+    """
+    implicit = Encoding.IMPLICIT_LITTLE.header(view, position, end)
+    return leads_on(view, implicit, end, "<") and not _is_followed_in_explicit(view, position, end)
+
+
+def _is_followed_in_explicit(view: memoryview, position: int, end: int) -> bool:
+    """Whether the element in explicit VR is the last, or another follows that has a known tag, a larger one, and VR."""
+    try:
+        _, _, start, length = header = Encoding.EXPLICIT_LITTLE.header(view, position, end)
+    except Invalid:
+        return False
+    if length == UNDEFINED:
+        return end - start >= HEADER_BYTES and Encoding.EXPLICIT_LITTLE.item(view, start, end)[0] in _FIRST_OF_OPEN
+    after = start + length
+    if after == end or not leads_on(view, header, end, "<"):
+        return after == end
+    group, element, code, _ = struct.unpack_from("<HH2sH", view, after)
+    if group == DELIMITERS:
+        return True
+    return code in BY_CODE and bool(group & 1 or vr_of(group << 16 | element, {}, signed=False) != UN.name)
 
 
 def is_no_element(view: memoryview, position: int, end: int, last: int, encoding: Encoding) -> bool:

@@ -2,7 +2,7 @@
 
 from pydicom.uid import UID
 
-from storage.dicom.elements import HEADER_BYTES, Encoding, leads_on
+from storage.dicom.elements import HEADER_BYTES, Encoding, leads_on, spells_length
 from storage.dicom.values import BY_CODE
 
 IMPLICIT_LITTLE = "1.2.840.10008.1.2"
@@ -72,7 +72,8 @@ def detect(view: memoryview, position: int, end: int) -> Encoding | None:
     little, big = int.from_bytes(head[:2], "little"), int.from_bytes(head[:2], "big")
     if head[4:6] in BY_CODE:
         if little <= _MAX_FIRST_GROUP:
-            return Encoding.EXPLICIT_LITTLE
+            is_length = little and spells_length(view, position, end)
+            return Encoding.IMPLICIT_LITTLE if is_length else Encoding.EXPLICIT_LITTLE
         return Encoding.EXPLICIT_BIG if big <= _MAX_FIRST_GROUP else None
     if 0 < little <= _MAX_FIRST_GROUP:
         header = Encoding.IMPLICIT_LITTLE.header(view, position, end)

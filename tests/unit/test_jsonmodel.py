@@ -4,6 +4,7 @@ import base64
 import json
 import struct
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -275,6 +276,50 @@ def test_an_unknown_vr_has_the_long_form_and_bad_letters_are_found_out() -> None
     assert json_of(short, explicit(0x00310020, "LO", b"after "))["00310020"]["Value"] == ["after"]
     single = struct.pack("<HHI", 0x0010, 0x0020, 4) + b"P123"
     assert json_of(single, explicit(0x00310020, "LO", b"after "))["00100020"] == {"vr": "LO", "Value": ["P123"]}
+
+
+def implicit_instance(*elements: bytes) -> bytes:
+    head = implicit(0x00080016, b"1.2.840.10008.5.1.4.1.1.2\0") + implicit(0x00080018, b"1.2.3\0")
+    return head + implicit(0x0020000D, b"1.2.4\0") + implicit(0x0020000E, b"1.2.5\0") + b"".join(elements)
+
+
+@pytest.mark.parametrize("wrap", [item, open_item])
+@pytest.mark.parametrize("after", [b"", implicit(0x300A00C6, b"HFS ")])
+def test_a_length_that_spells_a_vr_is_a_length(wrap: Callable[[bytes], bytes], after: bytes) -> None:
+    decimals = b"1.5\\" * (0x5344 // 4)  # the length is written "DS"
+    contours = implicit(0x30060040, wrap(implicit(0x30060050, decimals) + after))
+    (contour,) = parse(implicit_instance(contours)).dataset["30060040"]["Value"]
+    assert contour["30060050"]["Value"] == [1.5] * (0x5344 // 4) + [None]
+    assert ("300A00C6" in contour) is bool(after)
+    names = b"CT 64 SLICES\\" * (0x4F4C // 13) + b"A" * (0x4F4C % 13)  # "LO"
+    departments = implicit(0x30100001, wrap(implicit(0x00081040, names) + after))
+    (department,) = parse(implicit_instance(departments)).dataset["30100001"]["Value"]
+    assert len(department["00081040"]["Value"]) == 0x4F4C // 13 + 1
+
+
+def test_a_length_that_spells_a_vr_may_be_the_first_of_all() -> None:
+    types = implicit(0x00080008, b"ORIGINAL\\" * (0x5343 // 9) + b"A" * (0x5343 % 9))  # "CS"
+    data = types + implicit_instance()
+    assert len(data) % 2
+    instance = parse(data)
+    assert instance.transfer_syntax == ImplicitVRLittleEndian
+    assert len(instance.dataset["00080008"]["Value"]) == 0x5343 // 9 + 1
+
+
+@pytest.mark.parametrize("wrap", [item, open_item])
+@pytest.mark.parametrize(
+    "content",
+    [
+        explicit(0x00080100, "SH", b"C1"),
+        explicit(0x00080100, "SH", b"C1") + explicit(0x00080104, "LO", b"meaning "),
+        explicit(0x00081140, "SQ", open_item(explicit(0x00081150, "UI", b"1.2\0")) + SEQUENCE_END, UNDEFINED),
+    ],
+)
+def test_explicit_vr_in_an_item_is_seen_before_any_bytes(wrap: Callable[[bytes], bytes], content: bytes) -> None:
+    """Whatever lies where the length in implicit VR would lead to, even what looks like an element."""
+    pixels = implicit(0x7FE00010, implicit(0x7FE00010, b"") * (3 << 16))
+    (found,) = parse(implicit_instance(implicit(0x00400275, wrap(content)), pixels)).dataset["00400275"]["Value"]
+    assert all(entry.get("Value") for entry in found.values())
 
 
 def test_an_item_may_switch_to_explicit_vr() -> None:
