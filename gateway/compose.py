@@ -83,7 +83,7 @@ def compose(config: Config, only: Role | None = None, *, reuse_port: bool = Fals
     _make(config.data)
     spool = open_spool(config)
     index = open_index(config)
-    local = LocalArchive(spool, index, staging=spool.staging, ingest=config.ingest)
+    local = LocalArchive(spool, index, staging=spool.staging, ingest=config.ingest, check_room=spool.check_room)
     audit = JsonLinesAudit(folder(config, config.audit.folder, "audit"), config.audit.max_bytes_per_file)
     archive = MeteredArchive(GuardedArchive(local, RightsPolicy(), audit))
 

@@ -3,7 +3,7 @@
 import mmap
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -17,11 +17,20 @@ from storage.objects.disk_errors import translated
 class Incoming:
     """One instance being received. Not thread-safe; `close` (or leaving the context) removes whatever is left of it.
 
-    Once a write has failed, what is here is not whole: every further use raises the same error.
+    Once a write has failed, what is here is not whole: every further use raises the same error. `check_room` is asked
+    before each write to the file, and raises Exhausted when there should be no more.
     """
 
-    def __init__(self, folder: Path, *, memory_bytes: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        memory_bytes: int,
+        max_bytes: int,
+        check_room: Callable[[], None] = lambda: None,
+    ) -> None:
         self._folder = folder
+        self._check_room = check_room
         self._memory_bytes = memory_bytes
         self._max_bytes = max_bytes
         self._buffer = bytearray()
@@ -58,6 +67,7 @@ class Incoming:
         self._buffer = bytearray()
 
     def _to_file(self, data: Buffer) -> None:
+        self._check_room()
         with translated("write"), memoryview(data) as view:
             written = 0
             while written < len(view):
@@ -93,7 +103,7 @@ class Incoming:
     def preceded_by(self, preface: bytes) -> "Incoming":
         """A copy that begins with `preface`, to be closed on its own. Raises Exhausted, Unavailable."""
         limit = len(preface) + self._length
-        copy = Incoming(self._folder, memory_bytes=self._memory_bytes, max_bytes=limit)
+        copy = Incoming(self._folder, memory_bytes=self._memory_bytes, max_bytes=limit, check_room=self._check_room)
         try:
             copy.write(preface)
             for chunk in self.chunks():

@@ -50,7 +50,8 @@ def _microseconds() -> int:
 
 class LocalArchive:
     """An Archive over `spool` and `index`. `staging` is a folder for what is being received, best on the same file
-    system as the spool. Safe under threads; several processes may share spool and index.
+    system as the spool; `check_room` raises Exhausted when nothing more should be written there.
+    Safe under threads; several processes may share spool and index.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class LocalArchive:
         *,
         staging: Path,
         ingest: Ingest,
+        check_room: Callable[[], None] = lambda: None,
         clock: Callable[[], int] = _microseconds,
     ) -> None:
         self._spool = spool
         self._index = index
         self._staging = staging
         self._ingest = ingest
+        self._check_room = check_room
         self._clock = clock
         self._turns = BoundedSemaphore(ingest.max_concurrent_stores)
 
@@ -75,6 +78,7 @@ class LocalArchive:
             self._staging,
             memory_bytes=self._ingest.memory_bytes_per_instance,
             max_bytes=self._ingest.max_instance_bytes,
+            check_room=self._check_room,
         )
 
     def store(self, incoming: Incoming, expected: Expected, *, by: Caller) -> Receipt:

@@ -49,6 +49,11 @@ class DiskStore:
         """A folder of this store's own on the same file system: a file from there is linked by `put`, not copied."""
         return self._staging.path
 
+    def check_room(self) -> None:
+        """Raise Exhausted when less than the minimum of space is free; cheap enough to be asked before every write."""
+        with translated("write"):
+            self._room.check()
+
     def close(self) -> None:
         """Remove the staging folder; the store is of no use after."""
         self._staging.close()

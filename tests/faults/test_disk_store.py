@@ -357,7 +357,7 @@ def test_a_name_too_long_for_the_file_system_is_invalid(store: DiskStore) -> Non
 
 def test_below_the_minimum_of_free_space_nothing_is_written(tmp_path: Path) -> None:
     store = DiskStore(tmp_path, min_free_bytes=1 << 60)
-    for act in (lambda: store.put("a", [b"x"]), store.check):
+    for act in (lambda: store.put("a", [b"x"]), store.check, store.check_room):
         with pytest.raises(Exhausted, match="full"):
             act()
     assert list(store.scan()) == []

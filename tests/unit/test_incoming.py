@@ -2,6 +2,7 @@
 
 import mmap
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,39 @@ def test_a_copy_that_does_not_fit_leaves_nothing(tmp_path: Path, monkeypatch: py
         with pytest.raises(Exhausted):
             place.preceded_by(b"preface" * 20)
         assert len(list(tmp_path.iterdir())) == 1
+
+
+@pytest.mark.parametrize("room", [0, 1, 3])
+def test_what_fills_the_disk_is_refused_while_it_comes(tmp_path: Path, room: int) -> None:
+    left = iter(range(room))
+
+    def check_room() -> None:
+        if next(left, None) is None:
+            raise Exhausted("full")
+
+    with Incoming(tmp_path, memory_bytes=100, max_bytes=10_000, check_room=check_room) as place:
+        place.write(b"x" * 100)
+        for _ in range(room):
+            with suppress(Exhausted):
+                place.write(b"x" * 100)
+        with pytest.raises(Exhausted):
+            place.write(b"x" * 100)
+        with pytest.raises(Exhausted), place.view():
+            pass
+        assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 100 * room
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_copy_asks_for_room_as_well(tmp_path: Path) -> None:
+    full = False
+
+    def check_room() -> None:
+        if full:
+            raise Exhausted("full")
+
+    with Incoming(tmp_path, memory_bytes=1, max_bytes=100, check_room=check_room) as place:
+        place.write(b"abc")
+        full = True
+        with pytest.raises(Exhausted):
+            place.preceded_by(b"preface")
+        assert received(place) == b"abc"

@@ -11,7 +11,8 @@ import pytest
 
 from gateway.archive import AS_STORED, Expected, Receipt, local
 from gateway.archive.local import LocalArchive
-from gateway.config import Ingest
+from gateway.compose import Role, compose
+from gateway.config import Config, Ingest, Spool
 from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
@@ -377,6 +378,17 @@ def test_the_check_names_what_is_wrong(house: House, monkeypatch: pytest.MonkeyP
         house.spool.before = fail(Unavailable("the disk is gone"))
         with pytest.raises(Unavailable, match="the disk is gone"):
             house.archive.check()
+
+
+def test_what_is_received_leaves_the_reserve_of_the_disk_alone(tmp_path: Path) -> None:
+    config = Config(data=tmp_path / "data", spool=Spool(min_free_bytes=1 << 60))
+    gateway = compose(config, Role.WEB)
+    with gateway.local.incoming() as incoming:
+        incoming.write(b"x" * config.ingest.memory_bytes_per_instance)
+        with pytest.raises(Exhausted, match="full"):
+            incoming.write(b"x")
+        assert [path.stat().st_size for path in gateway.spool.staging.iterdir()] == [0]
+    gateway.stop(1)
 
 
 def test_it_works_over_any_object_store(tmp_path: Path) -> None:
