@@ -1,11 +1,15 @@
 """Remembers which files a destination has acknowledged, so that an interrupted `gateway store` sends only the rest.
 
+It serves to finish a run, not to know what an archive holds: it is forgotten when a run ends complete, and when it is a
+day old. The archive behind an address may be another one by then, and to send an instance again costs little.
+
 One line a file, a digest of destination, path, size and time of change: paths can hold names of patients, the journal
 does not. A file that was changed since is another file.
 """
 
 import hashlib
 import os
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -13,6 +17,7 @@ from typing import Self
 from gateway.cli.files import Found
 
 MAX_ENTRIES = 2_000_000  # of 33 bytes on disk; the oldest are forgotten first, and would only be sent again
+MAX_AGE_SECONDS = 24 * 3600  # since the last acknowledgement
 _DIGEST_BYTES = 16
 
 
@@ -29,6 +34,8 @@ class Journal:
         self.path = path
         self._destination = destination
         path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists() and time.time() - path.stat().st_mtime > MAX_AGE_SECONDS:
+            path.unlink()
         path.touch(mode=0o600)
         text = path.read_text("ascii", "replace")
         lines = text.splitlines()
@@ -54,6 +61,10 @@ class Journal:
         entry = self._entry(found)
         self._done.add(entry)
         self._file.write(f"{entry}\n")
+
+    def forget(self) -> None:
+        """Everything has been stored: the next run begins anew."""
+        self.path.unlink(missing_ok=True)
 
     def _entry(self, found: Found) -> str:
         path = os.fsencode(os.path.abspath(found.path)).decode("latin-1")

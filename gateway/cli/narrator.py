@@ -70,7 +70,7 @@ class Narrator:
         told = ", ".join(f"{count} {outcome}" for outcome, count in self.counts.items()) or "no files"
         print(told)
         if self.counts[ALREADY] and journal is not None:
-            print(f"What was stored before is in {journal}; --resend sends it again.")
+            print(f"An earlier run that was not complete has stored those, says {journal}; --resend sends them again.")
 
 
 def _print_json(value: object) -> None:

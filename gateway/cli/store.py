@@ -28,12 +28,12 @@ def store(
     token_file: Annotated[Path | None, typer.Option(metavar="FILE", help="A file with a bearer token (URL).")] = None,
     retries: Annotated[int, typer.Option(min=0, max=20, help="How often to send again what may be taken later.")] = 5,
     journal: Annotated[Path | None, typer.Option(metavar="FILE", help="Where to remember what was stored.")] = None,
-    resend: Annotated[bool, typer.Option("--resend", help="Send also what was stored before.")] = False,
+    resend: Annotated[bool, typer.Option("--resend", help="Send also what an incomplete run has stored.")] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print a JSON object a line: each file, then a summary.")
     ] = False,
 ) -> None:
-    """Store DICOM files; run it again to send only what is still missing.
+    """Store DICOM files; after a run that was not complete, run it again to send only the rest.
 
     Files that are not DICOM are skipped. Exit status: 0 all are stored; 1 some are not, or there was nothing to store;
     2 nothing could be sent at all.
@@ -49,6 +49,8 @@ def store(
             narrator.summarise(None, str(error), NOTHING_SENT)
             raise typer.Exit(NOTHING_SENT) from None
     status = _exit_status(narrator, problem)
+    if status == 0:
+        done.forget()
     narrator.summarise(done.path, problem, status)
     raise typer.Exit(status)
 
