@@ -17,7 +17,7 @@ from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
 from storage.errors import Exhausted, Fault, Invalid, NotFound, Unavailable
-from storage.index import Added, InstanceRecord, MetadataIndex, Outcome
+from storage.index import Added, Contents, InstanceRecord, MetadataIndex, Outcome
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
 from tests import samples
@@ -389,6 +389,31 @@ def test_what_is_received_leaves_the_reserve_of_the_disk_alone(tmp_path: Path) -
             incoming.write(b"x")
         assert [path.stat().st_size for path in gateway.spool.staging.iterdir()] == [0]
     gateway.stop(1)
+
+
+def test_frames_and_values_wait_for_a_version_that_stays(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where an instance lies and what lies in it are asked one after the other; a newer version may come between."""
+    house.store(samples.part10(samples.ct()))
+    contents, replaced = house.index.contents, itertools.count()
+
+    def replaced_between(scope: Scope) -> Contents:
+        if (number := next(replaced)) < times:
+            house.store(samples.part10(samples.ct(StudyDescription="x" * 2 * number, PixelData=b"\7" * 512)))
+        found: Contents = contents(scope)
+        return found
+
+    monkeypatch.setattr(house.index, "contents", replaced_between)
+    reads = (
+        lambda: house.archive.frames(ONE, [1], accept=[AS_STORED], by=BY),
+        lambda: house.archive.bulk(ONE, "7FE00010", by=BY),
+    )
+    for read in reads:
+        replaced, times = itertools.count(), 3
+        assert [b"".join(part.chunks()) for part in read()] == [b"\7" * 512]
+        replaced, times = itertools.count(), 1000
+        with pytest.raises(Unavailable, match="being replaced"):
+            read()
+        assert next(replaced) < 20
 
 
 def test_it_works_over_any_object_store(tmp_path: Path) -> None:
