@@ -15,6 +15,7 @@ from gateway.dimse.limits import Limits
 from gateway.dimse.negotiation import negotiate, refusal
 from gateway.dimse.pdu import AbortReason, ConnectionLost, ProtocolError, TimedOut, UpperLayerError
 from gateway.dimse.services import Session, perform
+from gateway.dimse.waiting import WaitingRoom
 from gateway.security.ae_rules import Rejected
 from gateway.security.caller import Caller
 
@@ -27,6 +28,9 @@ class Rules(Protocol):
     def admit(self, called: str, calling: str, address: str) -> Caller:
         """Who `calling` is; raises Rejected."""
 
+    def knows(self, address: str) -> bool:
+        """Whether anybody may call from `address`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Door:
@@ -36,6 +40,7 @@ class Door:
     rules: Rules
     settings: Dimse
     limits: Limits
+    waiting: WaitingRoom
     stopping: Callable[[], bool]
 
 
@@ -79,7 +84,7 @@ class Acceptor:
         request = self._request()
         try:
             caller = self._admit(request)
-            with self._door.limits.place(caller.identity):
+            with self._door.limits.place(caller.identity), self._door.waiting.left_by(self.connection):
                 self._converse(request, caller)
         except Rejected as error:
             metrics.association_rejected()

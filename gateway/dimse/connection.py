@@ -97,16 +97,25 @@ class Connection:
         except OSError as error:
             raise ConnectionLost("the connection failed while sending") from error
 
-    def finish(self, linger_seconds: float = LINGER_SECONDS) -> None:
+    def finish(self) -> None:
         """Close after the last PDU, so that the peer can read it: wait a little for the peer to close first.
 
         Closing while bytes of the peer lie unread would reset the connection and could destroy our last PDU.
         """
         with suppress(OSError, ConnectionLost, TimedOut):  # the peer is gone, which is all that is waited for
             self._socket.shutdown(socket.SHUT_WR)
-            deadline, budget = time.monotonic() + linger_seconds, LINGER_BYTES
+            deadline, budget = time.monotonic() + LINGER_SECONDS, LINGER_BYTES
             while budget > 0 and time.monotonic() < deadline:
                 budget -= self._receive(self._view, deadline)
+        self.close()
+
+    def dismiss(self, last_pdu: bytes) -> None:
+        """Close with a last PDU and wait for nothing. A peer that was sending may see a reset in its place."""
+        with suppress(OSError):  # the peer is gone, or its kernel takes nothing: it is told nothing then
+            self._socket.setblocking(False)
+            self._socket.send(last_pdu)
+            self._socket.shutdown(socket.SHUT_WR)
+            self._socket.recv_into(self._view)  # what lies unread when the socket is closed would reset it
         self.close()
 
     def wake(self) -> None:

@@ -1,4 +1,7 @@
-"""How many associations there may be at once, in all and for each caller."""
+"""How many associations there may be at once, in all and for each caller.
+
+A rejection for a limit says nothing about who may do what: it is logged and counted, not audited.
+"""
 
 from collections import Counter
 from collections.abc import Iterator

@@ -13,18 +13,22 @@ from gateway.dimse import pdu
 from gateway.dimse.acceptor import Acceptor, Door, Rules
 from gateway.dimse.connection import Connection
 from gateway.dimse.limits import Limits
-from gateway.dimse.pdu import UpperLayerError
+from gateway.dimse.waiting import WaitingRoom
 
 _LOG = log.get(__name__)
 
-# Connections that may be asking for an association, or hearing that there is no place, beside those associated.
-MAX_WAITING = 32
-BACKLOG = 128
+# Connections beside those associated: they may be asking for an association, or reading the last PDU.
+MAX_WAITING = 64
+# Threads of connections that were cut and are about to end.
+MAX_ENDING = 64
+# All addresses that no caller has are one party in the waiting room, however many they are.
+_STRANGERS = "strangers"
+# When it is full the kernel drops who comes, and most systems try again after a whole second.
+BACKLOG = 1024
 SEND_TIMEOUT_SECONDS = 30.0
 _OUT_OF_DESCRIPTORS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 _PAUSE_SECONDS = 0.1
 _NO_SUCH_ADDRESS = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-_TURN_AWAY_SECONDS = 0.05
 _LAST_MOMENT_SECONDS = 0.5
 
 
@@ -39,7 +43,9 @@ class DimseServer:
         self._reuse_port = reuse_port
         self._stopping = Event()
         limits = Limits(settings.max_associations, settings.max_associations_per_caller)
-        self._door = Door(archive, rules, settings, limits, self._stopping.is_set)
+        self._waiting = WaitingRoom(MAX_WAITING)
+        self._door = Door(archive, rules, settings, limits, self._waiting, self._stopping.is_set)
+        self._max_threads = settings.max_associations + MAX_WAITING + MAX_ENDING
         self._listeners: list[socket.socket] = []
         self._accepting: list[Thread] = []
         self._serving: dict[Thread, Acceptor] = {}
@@ -99,14 +105,17 @@ class DimseServer:
 
     def _start_thread(self, acceptor: Acceptor, address: str) -> bool:
         """Serve in a thread of its own, unless there are too many or the system gives none."""
+        party = address if self._door.rules.knows(address) else _STRANGERS
         thread = Thread(target=self._run, args=(acceptor,), name=f"dimse-{address}", daemon=True)
         with self._lock:
-            if self._stopping.is_set() or len(self._serving) >= self._settings.max_associations + MAX_WAITING:
+            if self._stopping.is_set() or len(self._serving) >= self._max_threads:
                 return False
             self._serving[thread] = acceptor
+            self._waiting.enter(acceptor.connection, party)
             try:
                 thread.start()
             except RuntimeError:
+                self._waiting.leave(acceptor.connection)
                 del self._serving[thread]
                 return False
         return True
@@ -115,6 +124,7 @@ class DimseServer:
         try:
             acceptor.run()
         finally:
+            self._waiting.leave(acceptor.connection)
             with self._lock:
                 del self._serving[current_thread()]
 
@@ -148,14 +158,13 @@ class DimseServer:
 
 
 def _turn_away(connection: Connection, address: str) -> None:
-    """Reject a connection for which there is no thread, without hearing it (PS3.8 9.3.4: congestion, transient)."""
+    """Reject a connection for which there is no thread, without hearing it (PS3.8 9.3.4: congestion, transient).
+
+    Nobody is known to have asked for anything, so this is logged and counted, not audited.
+    """
     metrics.association_rejected()
     _LOG.warning("association rejected", address=address, result="2/3/1", why="too many connections")
-    try:
-        connection.send(pdu.reject(2, 3, 1))
-    except UpperLayerError:
-        _LOG.debug("the peer was gone before it was rejected", address=address)
-    connection.finish(_TURN_AWAY_SECONDS)
+    connection.dismiss(pdu.reject(2, 3, 1))
 
 
 def _plain(address: str) -> str:

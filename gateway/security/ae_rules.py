@@ -51,6 +51,13 @@ class AERules:
             raise self._rejection(_CALLING_NOT_RECOGNIZED, "calling AE title not recognized here", calling, address)
         return Caller(calling, address, "dimse", rights)
 
+    def knows(self, address: str) -> bool:
+        """Whether any caller may come from `address`, by whatever title."""
+        if not self._callers:
+            return True
+        host = _host(address)
+        return any(host in network for _, networks in self._callers for network in networks)
+
     def _rejection(self, reason: int, message: str, calling: str, address: str) -> Rejected:
         rejected = Rejected(_REJECTED_PERMANENT, _SERVICE_USER, reason, message)
         triple = f"rejected {rejected.result}/{rejected.source}/{reason}"

@@ -71,8 +71,8 @@ def user(**changes: Any) -> UserInformation:
 class RawPeer:
     """A requestor on a plain socket, that can be as odd as a test wants."""
 
-    def __init__(self, address: tuple[str, int], *, timeout: float = 10) -> None:
-        self.sock = socket.create_connection(address, timeout)
+    def __init__(self, address: tuple[str, int], *, timeout: float = 10, source: str = "") -> None:
+        self.sock = socket.create_connection(address, timeout, (source, 0) if source else None)
         self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.message_id = 0
 

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
+from gateway.config import AECaller, Security
 from gateway.dimse import associate, command, pdu
 from gateway.dimse import server as server_module
 from gateway.dimse.associate import ProposedContext, Request
@@ -85,20 +86,65 @@ def test_associations_over_the_limits_are_rejected_for_now(serve: Serve, stack: 
     assert open_for("CT1") is None
 
 
-def test_connections_that_say_nothing_cannot_exhaust_the_threads(
+def test_connections_that_say_nothing_keep_nobody_out(serve: Serve, stack: ExitStack) -> None:
+    address = serve(max_associations=2).address
+    early = stack.enter_context(RawPeer(address))
+    early.associate()
+    silent = [stack.enter_context(RawPeer(address)) for _ in range(150)]
+    began = time.monotonic()
+    late = stack.enter_context(RawPeer(address))
+    late.associate()
+    assert late.echo() == 0
+    assert time.monotonic() - began < 1
+    assert early.echo() == 0, "an association is no connection that says nothing"
+    third = stack.enter_context(RawPeer(address))
+    third.send(REQUEST)
+    assert third.read() == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 2)))
+    assert silent[0].read() == (0, b""), "the oldest is cut"
+    eventually(lambda: len(serving_threads()) <= 1 + 2 + server_module.MAX_WAITING)
+
+
+def test_who_lingers_after_a_rejection_keeps_nobody_out(
     serve: Serve, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server_module, "MAX_WAITING", 2)
+    monkeypatch.setattr(server_module, "MAX_ENDING", 2)
+    address = serve().address
+    for _ in range(80):
+        lingering = stack.enter_context(RawPeer(address))
+        lingering.send(REQUEST.replace(b"GATEWAY".ljust(16), b"OTHER".ljust(16)))
+        assert lingering.read() == (pdu.ASSOCIATE_RJ, bytes((0, 1, 1, 7)))
+    stack.enter_context(RawPeer(address)).associate()
+
+
+def test_strangers_from_many_addresses_do_not_cut_off_a_known_one(
+    serve: Serve, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_WAITING", 2)
+    known = Security(callers=(AECaller(ae_title="RAW", addresses=("127.0.0.2",)),))
+    address = serve(security=known).address
+    try:
+        peer = stack.enter_context(RawPeer(address, source="127.0.0.2"))
+    except OSError:
+        pytest.skip("this machine has one loopback address")
+    strangers = [stack.enter_context(RawPeer(address, source=f"127.0.0.{n}")) for n in range(3, 9)]
+    assert strangers[0].read() == (0, b"")
+    peer.associate()
+    strangers[-1].send(REQUEST)
+    assert strangers[-1].read() == (pdu.ASSOCIATE_RJ, bytes((0, 1, 1, 3)))
+
+
+def test_more_connections_than_threads_are_turned_away(
+    serve: Serve, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server_module, "MAX_ENDING", -server_module.MAX_WAITING)
     address = serve(max_associations=2).address
-    silent = [stack.enter_context(RawPeer(address)) for _ in range(4)]
-    eventually(lambda: len(serving_threads()) == 1 + 4)
+    for _ in range(2):
+        stack.enter_context(RawPeer(address)).associate()
     late = stack.enter_context(RawPeer(address))
     late.send(REQUEST)
     assert late.read() == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 1)))
     assert late.read() == (0, b"")
-    silent[0].sock.close()
-    eventually(lambda: len(serving_threads()) == 1 + 3)
-    stack.enter_context(RawPeer(address)).associate()
 
 
 def test_a_system_out_of_threads_rejects_and_recovers(
@@ -113,6 +159,20 @@ def test_a_system_out_of_threads_rejects_and_recovers(
         peer.send(REQUEST)
         assert peer.read() == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 1)))
     stack.enter_context(RawPeer(server.address)).associate()
+
+
+def test_turning_away_does_not_hold_up_who_comes_next(
+    server: DimseServer, stack: ExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        began = time.monotonic()
+        turned_away = [stack.enter_context(RawPeer(server.address)) for _ in range(60)]
+        assert turned_away[-1].read() == (pdu.ASSOCIATE_RJ, bytes((0, 2, 3, 1)))
+    assert time.monotonic() - began < 1
 
 
 def test_many_associations_at_once(serve: Serve, archive: RememberingArchive) -> None:

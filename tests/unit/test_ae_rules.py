@@ -60,6 +60,15 @@ def test_the_called_title_may_be_anything_when_the_configuration_says_so() -> No
     assert rules.admit("WHATEVER", "CT1", "10.1.2.3").identity == "CT1"
 
 
+@pytest.mark.parametrize(
+    ("address", "known"), [("10.1.2.3", True), ("::ffff:10.2.0.9", True), ("10.3.0.1", False), ("::1", False)]
+)
+def test_an_address_is_known_when_any_caller_may_come_from_it(address: str, known: bool) -> None:
+    rules = AERules(Dimse(), SECURITY.model_copy(update={"callers": SECURITY.callers[:3]}))
+    assert rules.knows(address) is known
+    assert AERules(Dimse(), Security(open=True)).knows(address), "no callers are named"
+
+
 @pytest.mark.parametrize("open_", [True, False])
 def test_when_no_callers_are_named_everybody_may_do_everything(open_: bool) -> None:
     rules = AERules(Dimse(), Security(open=open_))
