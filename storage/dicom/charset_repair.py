@@ -73,6 +73,8 @@ def _judged(claimed: str, suspects: tuple[bytes, ...]) -> str | None:
     if claimed == DEFAULT:
         beyond_ascii = sum(len(run) for raw in suspects for run in _HIGH_RUN.findall(raw))
         return best if costs[best] <= _TOLERANCE * beyond_ascii else None
+    if best == GB18030 and not any(map(_cannot_be_a_word, suspects)) and not _evidently_chinese(suspects):
+        return None
     return best if costs[claimed] - costs[best] >= _MARGIN else None
 
 
@@ -132,16 +134,28 @@ def _latin1_byte_cost(byte: int, alone: bool) -> int:
     return 12 if byte in _UNUSED_BY_WINDOWS else 3
 
 
+_CAPITALISED = re.compile(rb"[\xc0-\xd6\xd8-\xde][\xdf-\xf6\xf8-\xff]")  # as words begin
+# Accented letters of one case side by side, as in words written in capitals.
+_LETTERS_OF_ONE_CASE = re.compile(rb"[\xc0-\xd6\xd8-\xdf]+|[\xdf-\xf6\xf8-\xff]+")
+
+
+def _cannot_be_a_word(raw: bytes) -> bool:
+    """Whether some bytes are no letters of ISO 8859-1 that stand side by side in a word, however rare it is."""
+    return not all(map(_LETTERS_OF_ONE_CASE.fullmatch, _HIGH_RUN.findall(raw)))
+
+
 # --- GB 18030: pairs of bytes, most of them common hanzi, seldom between ASCII letters
 
 _GB_RUN = re.compile(rb"(?:[\x81-\xfe](?:[\x30-\x39][\x81-\xfe][\x30-\x39]|[\x40-\x7e\x80-\xfe])|[\x80-\xff])+")
 _GB_TOKEN = re.compile(rb"[\x81-\xfe](?:[\x30-\x39][\x81-\xfe][\x30-\x39]|[\x40-\x7e\x80-\xfe])|[\x80-\xff]")
 _ONLY_SYMBOLS = 6
+_HANZI_ENOUGH = 4  # so many are no accident where the bytes could be accented capitals too
 _SURNAMES = frozenset(
     surname.encode("gb18030")
     for surname in "王李张刘陈杨黄赵吴周徐孙马朱胡郭何高林罗郑梁谢宋唐许韩冯邓曹彭曾肖田董袁潘于蒋蔡余杜叶程苏"
     "魏吕丁任沈姚卢姜崔钟谭陆汪范金石廖贾夏韦付方白邹孟熊秦邱江尹薛闫段雷侯龙史陶黎贺顾毛郝龚邵万钱严覃武戴莫孔"
-    "向汤欧阳司马上官艾阿"
+    "向汤欧阳司马上官艾阿施关邢柳康翟祁闵柯倪牛温尤阮耿岳祝葛聂焦左骆甘鲍游童洪纪舒屈项裴涂单牟苗冉符商宁辛管柴"
+    "路褚娄谷包连翁佘仝"
 )
 
 
@@ -154,13 +168,29 @@ def _gb18030_run_cost(raw: bytes, start: int, end: int) -> int:
     cost = sum(map(_gb18030_token_cost, tokens, [b"", *tokens], [*tokens[1:], b""]))
     if len(tokens[-1]) == 1:
         cost += _CUT_SHORT if end == len(raw) >= _CUT_LENGTH and len(tokens) > 1 else _INVALID
-    if tokens[0] in _SURNAMES and (start == 0 or raw[start - 1] in b"=\\"):
+    if tokens[0] in _SURNAMES and _begins_a_name(raw, start):
         cost -= 2
     elif start == 0 and len(tokens) == 1:
-        cost += 2
+        cost += 4 if _CAPITALISED.fullmatch(tokens[0]) else 2
     if not any(map(_is_hanzi, tokens)):
         cost += _ONLY_SYMBOLS
     return cost + _between_letters_cost(raw[start - 1 : start], raw[end : end + 1], len(tokens))
+
+
+def _evidently_chinese(suspects: Iterable[bytes]) -> bool:
+    """Whether there are a surname where names begin, or hanzi enough that all of them are none by chance."""
+    hanzi = 0
+    for raw in suspects:
+        for run in _GB_RUN.finditer(raw):
+            tokens = _GB_TOKEN.findall(run.group())
+            hanzi += sum(_is_hanzi(token) and _in_gb2312(token) for token in tokens)
+            if len(tokens) > 1 and tokens[0] in _SURNAMES and _begins_a_name(raw, run.start()):
+                return True
+    return hanzi >= _HANZI_ENOUGH
+
+
+def _begins_a_name(raw: bytes, position: int) -> bool:
+    return position == 0 or raw[position - 1] in b"=\\"
 
 
 def _gb18030_token_cost(token: bytes, before: bytes, after: bytes) -> int:

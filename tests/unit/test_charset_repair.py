@@ -92,6 +92,42 @@ def test_two_accented_letters_by_themselves_are_too_little_to_go_by(text: str) -
     assert reading(["ISO_IR 100"], text.encode("latin-1")) is None
 
 
+SHOUTED = [
+    "GROßÄÖÜ",
+    "ÀÈÌ^ÓÕ",
+    "PÄÄSKYNEN^ÖÖ",
+    "GRÖßÄCKER^ÄÖÜ",
+    "ÄÖÜß",
+    "STÖÄÜ",
+    "ÈÉ^ÀÁ",
+    "ÅÄÖ",
+    "ÂÊÎ ÔÛ",
+    "åäö",
+    "äöüß",
+]
+
+
+@pytest.mark.parametrize("text", SHOUTED)
+def test_accented_capitals_side_by_side_are_too_little_to_go_by(text: str) -> None:
+    assert reading(["ISO_IR 100"], text.encode("latin-1")) is None
+    assert reading(["ISO_IR 100"], text.encode("latin-1"), b"CT", "Größe".encode("latin-1")) is None
+
+
+def test_what_could_be_accented_capitals_is_chinese_when_there_is_enough_of_it() -> None:
+    name = "赵览".encode("gb18030")  # a surname, and each byte is an accented capital too
+    assert name.decode("latin-1").isupper()
+    assert reading(["ISO_IR 100"], name) == "GB18030"
+    words = "演艺".encode("gb18030"), "优酪".encode("gb18030")
+    assert all(word.decode("latin-1").isupper() for word in words)
+    assert reading(["ISO_IR 100"], words[1]) is None
+    assert reading(["ISO_IR 100"], *words) == "GB18030"
+
+
+@pytest.mark.parametrize("text", ["Ôë", "Åå", "Ææ", "Øå", "Íñ"])
+def test_a_capital_before_a_small_letter_is_the_start_of_a_word(text: str) -> None:
+    assert reading([], text.encode("latin-1")) == "ISO_IR 100"
+
+
 def test_undeclared_european_text_is_read_as_latin1() -> None:
     assert {reading([], text.encode("latin-1")) for text in EUROPEAN} == {"ISO_IR 100"}
     assert {reading(["ISO_IR 192"], text.encode("latin-1")) for text in EUROPEAN} == {"ISO_IR 100"}
