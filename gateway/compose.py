@@ -25,6 +25,7 @@ from gateway.web.server import WebServer
 from storage.errors import Exhausted
 from storage.index.sqlite import SqliteIndex
 from storage.objects.disk import DiskStore
+from storage.objects.folders import make_durable
 
 
 class Role(StrEnum):
@@ -135,7 +136,7 @@ def folder(config: Config, chosen: str, name: str) -> Path:
 
 def _make(folder: Path) -> None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_durable(folder)
     except OSError as error:
         raise OSError(error.errno, f"the folder {folder} cannot be used: {error.strerror}") from error
 

@@ -12,7 +12,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from gateway.cli.web_client import Answer, CannotUse, WebClient, read_token
+from gateway.cli.web_client import Answer, CannotUse, WebClient, no_answer, read_token
 
 NOTHING_FOUND, NO_ANSWER = 1, 2
 _NO_LIMIT = 10_000
@@ -127,7 +127,7 @@ def _ask(
     try:
         answer = client.get(resource, parameters)
     except httpx.RequestError as error:
-        raise CannotUse(f"{url}: {error or type(error).__name__}") from error
+        raise CannotUse(no_answer(url, error)) from error
     finally:
         client.close()
     return _rows(url, answer), answer.headers.get_list("Warning")

@@ -9,7 +9,7 @@ import httpx
 from gateway.cli import statuses
 from gateway.cli.delivery import Fate, Rejected, Sent, Unreachable
 from gateway.cli.files import DicomFile
-from gateway.cli.web_client import Answer, WebClient
+from gateway.cli.web_client import Answer, WebClient, no_answer
 
 _CHUNK_BYTES = 1 << 20
 _LINE_END = b"\r\n"
@@ -81,7 +81,7 @@ class StowDestination:
         try:
             return self._client.post("/studies", _multipart(files, opening, closing), headers)
         except httpx.RequestError as error:
-            raise Unreachable(f"{self._client.root}: {error or type(error).__name__}") from error
+            raise Unreachable(no_answer(self._client.root, error)) from error
 
 
 def _multipart(files: Sequence[DicomFile], opening: bytes, closing: bytes) -> Iterator[bytes]:

@@ -34,6 +34,13 @@ class Answer:
             return None
 
 
+def no_answer(root: str, error: httpx.RequestError) -> str:
+    """What to tell a person about a request that got no answer."""
+    reason = str(error) or type(error).__name__
+    hint = "; is a gateway running there?" if isinstance(error, httpx.ConnectError) else ""
+    return f"no answer from {root}: {reason}{hint}"
+
+
 class WebClient:
     """Requests below one DICOMweb root. Raises httpx.RequestError when there is no connection, or it is lost."""
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 
+from gateway import log
 from gateway.archive import Archive, Expected
 from gateway.archive.incoming import Incoming
 from gateway.security.caller import Caller
@@ -17,6 +18,8 @@ from storage.errors import StorageError
 
 FLUSH_BYTES = 1 << 20
 MAX_PARTS = 100_000
+MAX_LOGGED = 20  # refused parts of one request
+_logger = log.get(__name__)
 # What holds until a part is known to be stored: a part of which nothing is known must not pass for one that is.
 _UNTOLD = Failed(failures.UNFORESEEN, "what became of the part is not known")
 _OTHER_TYPE = Failed(Failure(CANNOT_UNDERSTAND, 415), "the part is not application/dicom")
@@ -101,7 +104,20 @@ class Reception:
             await asyncio.wait(self._running)
         if self._forbidden is not None:
             raise self._forbidden
+        self._log_refused()
         return self._results
+
+    def _log_refused(self) -> None:
+        refused = [(number, result) for number, result in enumerate(self._results, 1) if isinstance(result, Failed)]
+        for number, failed in refused[:MAX_LOGGED]:
+            _logger.warning(
+                "STOW-RS part refused",
+                caller=self._by.identity,
+                part=number,
+                of=len(self._results),
+                reason=f"{failed.failure.reason:04X}H",
+                why=failed.message,
+            )
 
     def _taken(self) -> list[bytes]:
         pending, self._pending, self._pending_bytes = self._pending, [], 0

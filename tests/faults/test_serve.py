@@ -183,3 +183,16 @@ def test_a_lost_index_is_noticed(tmp_path: Path) -> None:
         file.unlink()
     with GatewayProcess(tmp_path / "data") as gateway:
         assert any("the index is empty" in line for line in gateway.output)
+
+
+def test_a_refused_instance_leaves_its_reason_in_the_log(gateway: GatewayProcess) -> None:
+    answer = stow(gateway.web, samples.part10(samples.ct(1)), samples.part10(samples.ct(1, 1, 2, StudyInstanceUID="")))
+    assert answer.status_code == 202
+    assert c_store(gateway, samples.ct(1, 1, 3, SeriesInstanceUID="")) == [0xC002]
+    deadline = time.monotonic() + 5
+    while sum("refused" in line for line in gateway.output) < 2:
+        assert time.monotonic() < deadline, gateway.output
+        time.sleep(0.05)
+    by_stow, by_c_store = (line for line in gateway.output if "refused" in line)
+    assert "Study Instance UID is missing" in by_stow and '"part": 2' in by_stow
+    assert "Series Instance UID is missing" in by_c_store
