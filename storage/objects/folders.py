@@ -151,9 +151,22 @@ class Folders:
 
 
 def make_root(root: Path) -> Path:
-    """Make `root` and its parents where they are missing, durably; gives its real path."""
-    missing = [folder for folder in (root, *root.parents) if not folder.exists()]
-    for folder in reversed(missing):
-        folder.mkdir(mode=0o750, exist_ok=True)
-        Folder(folder.parent).sync()
+    """`make_durable`; gives the real path of `root`."""
+    make_durable(root)
     return root.resolve(strict=True)
+
+
+def make_durable(path: Path) -> None:
+    """Make the folder `path` and its parents where they are missing; on return their names are on stable storage.
+
+    Another process may have made a folder and been killed before it flushed its parent, so parents are flushed whoever
+    made what is in them, but for those that we cannot write: nothing in them is of our making. Raises OSError.
+    """
+    path = path.absolute()
+    for folder in reversed((path, *path.parents[:-1])):
+        parent = folder.parent.resolve()
+        missing = not folder.is_dir()
+        if missing:
+            folder.mkdir(mode=0o750, exist_ok=True)
+        if missing or os.access(parent, os.R_OK | os.W_OK):
+            Folder(parent).sync()
