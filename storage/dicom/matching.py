@@ -36,7 +36,7 @@ def matches(entity: JsonDataset, query: Query) -> bool:
         if key.path not in paired:
             by_sequence[key.path[:-1]].append(key)
     return all(
-        any(all(_key_matches(item, key) for key in keys) for item in _items(entity, sequence))
+        any(all(_key_matches(item, key) for key in keys) for item in items(entity, sequence))
         for sequence, keys in by_sequence.items()
         if not all(isinstance(key.matching, Universal) for key in keys)
     )
@@ -49,24 +49,24 @@ def ordered(entities: Iterable[JsonDataset], level: Level) -> list[JsonDataset]:
     missing number comes last, and UIDs decide what is left.
     """
     found = sorted(entities, key=lambda entity: _order_below_study(entity, level))
-    found.sort(key=lambda entity: _first(entity, STUDY_UID, "UI"))
-    found.sort(key=lambda entity: _first(entity, STUDY_TIME, "TM"), reverse=True)
-    found.sort(key=lambda entity: _first(entity, STUDY_DATE, "DA"), reverse=True)
+    found.sort(key=lambda entity: first(entity, STUDY_UID, "UI"))
+    found.sort(key=lambda entity: first(entity, STUDY_TIME, "TM"), reverse=True)
+    found.sort(key=lambda entity: first(entity, STUDY_DATE, "DA"), reverse=True)
     return found
 
 
 def _order_below_study(entity: JsonDataset, level: Level) -> tuple[Any, ...]:
-    series = (*_number(entity, SERIES_NUMBER), _first(entity, SERIES_UID, "UI"))
-    instance = (*_number(entity, INSTANCE_NUMBER), _first(entity, SOP_UID, "UI"))
+    series = (*_number(entity, SERIES_NUMBER), first(entity, SERIES_UID, "UI"))
+    instance = (*_number(entity, INSTANCE_NUMBER), first(entity, SOP_UID, "UI"))
     return {Level.STUDY: (), Level.SERIES: series, Level.INSTANCE: series + instance}[level]
 
 
 def _number(entity: JsonDataset, tag: str) -> tuple[bool, int]:
-    text = _first(entity, tag, "IS")
+    text = first(entity, tag, "IS")
     return not text, int(text or 0)
 
 
-def _first(entity: JsonDataset, tag: str, vr: str) -> str:
+def first(entity: JsonDataset, tag: str, vr: str) -> str:
     """The first value in normal form, "" when there is none or it is not of its VR."""
     return next((normal(vr, text) or "" for text in texts(entity, tag)), "")
 
@@ -85,14 +85,17 @@ def _text(value: Any) -> str:
     return str(value) if isinstance(value, int | float) else ""
 
 
-def _items(dataset: JsonDataset, sequence: tuple[str, ...]) -> Iterator[JsonDataset]:
-    """The items of a sequence, which may itself be in items of another; the data set itself for no sequence."""
+def items(dataset: JsonDataset, sequence: tuple[str, ...]) -> Iterator[JsonDataset]:
+    """The items of a sequence, which may itself be in items of another; the data set itself for no sequence.
+
+    None of an attribute that was sent with another VR than SQ: its values are no items.
+    """
     if not sequence:
         yield dataset
         return
-    for item in dataset.get(sequence[0], {}).get("Value", ()):
-        if isinstance(item, dict):
-            yield from _items(item, sequence[1:])
+    element = dataset.get(sequence[0], {})
+    for item in element.get("Value", ()) if element.get("vr") == "SQ" else ():
+        yield from items(item, sequence[1:])
 
 
 def _key_matches(dataset: JsonDataset, key: Key) -> bool:
@@ -139,7 +142,7 @@ def _name_matches(name: str, matching: Single | Wildcard | UidList | Range) -> b
 
 def _in_one_interval(entity: JsonDataset, date: Key, time: Key) -> bool:
     assert isinstance(date.matching, Range) and isinstance(time.matching, Range)
-    moment = _first(entity, date.path[0], "DA"), _first(entity, time.path[0], "TM")
+    moment = first(entity, date.path[0], "DA"), first(entity, time.path[0], "TM")
     if not all(moment):
         return False
     low, high = (date.matching.low, time.matching.low), (date.matching.high, time.matching.high)

@@ -1,6 +1,7 @@
 """From one data set to what the index keeps of it: DICOM JSON for each level, and the values to match."""
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 import orjson
@@ -9,7 +10,7 @@ from storage.dicom.attributes import TABLE, TIMEZONE, Attribute, Home, level_of
 from storage.dicom.frames import Span
 from storage.dicom.instance import BulkValue, JsonDataset
 from storage.dicom.level import Level
-from storage.dicom.matching import texts
+from storage.dicom.matching import first, items, texts
 from storage.dicom.names import groups
 from storage.dicom.query import normal
 
@@ -58,16 +59,11 @@ def without_bulk(element: dict[str, Any]) -> dict[str, Any]:
     """The element with no value that would have to be fetched from elsewhere, at any depth of its items."""
     if element["vr"] != "SQ" or "Value" not in element:
         return element if "BulkDataURI" not in element else {"vr": element["vr"]}
-    items = [
+    kept = [
         {tag: without_bulk(inner) for tag, inner in item.items() if "BulkDataURI" not in inner}
         for item in element["Value"]
     ]
-    return {**element, "Value": items}
-
-
-def first(dataset: JsonDataset, tag: str, vr: str) -> str:
-    """The first value in normal form; "" when there is none or it is not of its VR."""
-    return next((normal(vr, text) or "" for text in texts(dataset, tag)), "")
+    return {**element, "Value": kept}
 
 
 def number(dataset: JsonDataset, tag: str) -> int | None:
@@ -96,8 +92,8 @@ def _texts(dataset: JsonDataset, attribute: Attribute) -> Iterator[tuple[int, st
     if len(attribute.path) == 1:
         yield from enumerate(texts(dataset, attribute.path[0])[:MAX_VALUES])
         return
-    sequence, tag = attribute.path
-    for number, item in enumerate(dataset.get(sequence, {}).get("Value", ())[:MAX_VALUES]):
+    *sequence, tag = attribute.path
+    for number, item in enumerate(islice(items(dataset, tuple(sequence)), MAX_VALUES)):
         yield from ((number, text) for text in texts(item, tag)[:MAX_VALUES])
 
 

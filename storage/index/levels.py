@@ -12,6 +12,7 @@ from sqlalchemy import Table, bindparam, delete, insert, select, update
 from storage.dicom.identity import Identity
 from storage.dicom.instance import JsonDataset
 from storage.dicom.level import Level
+from storage.dicom.matching import first
 from storage.index import documents
 from storage.index.schema import instances, series, series_values, studies, study_values
 from storage.index.session import Session, constant
@@ -217,8 +218,8 @@ def _replace_values(session: Session, study: int, path: str, found: list[str]) -
 
 def _study_columns(identity: Identity, dataset: JsonDataset) -> dict[str, object]:
     return {
-        "study_date": documents.first(dataset, "00080020", "DA"),
-        "study_time": documents.first(dataset, "00080030", "TM"),
+        "study_date": first(dataset, "00080020", "DA"),
+        "study_time": first(dataset, "00080030", "TM"),
         "speaker_sop_uid": identity.sop_uid,
         "speaker_series_uid": identity.series_uid,
         "attributes": orjson.dumps(documents.study_attributes(dataset)),
@@ -228,8 +229,8 @@ def _study_columns(identity: Identity, dataset: JsonDataset) -> dict[str, object
 def _series_columns(identity: Identity, dataset: JsonDataset) -> dict[str, object]:
     return {
         "series_number": documents.number(dataset, "00200011"),
-        "step_date": documents.first(dataset, "00400244", "DA"),
-        "step_time": documents.first(dataset, "00400245", "TM"),
+        "step_date": first(dataset, "00400244", "DA"),
+        "step_time": first(dataset, "00400245", "TM"),
         "speaker_sop_uid": identity.sop_uid,
         "attributes": orjson.dumps(documents.series_attributes(dataset)),
     }

@@ -13,7 +13,7 @@ from storage.errors import Invalid, NotFound, Unavailable
 from storage.index import Act, Added, MetadataIndex, Outcome
 from storage.index.sqlite import SqliteIndex
 from tests import samples
-from tests.contract.index_samples import ask, first, firsts, instance, record, scope_of
+from tests.contract.index_samples import ask, first, firsts, instance, json_instance, record, scope_of
 
 Open = Callable[[], MetadataIndex]
 
@@ -133,6 +133,17 @@ class TestAdd:
             index.add(record(instance(number, PatientID=text[:64], PatientComments=text)))
             [row] = index.search(ask(Level.STUDY, {"PatientID": text[:64]}, include=frozenset({"00104000"}))).rows
             assert first(row, "PatientComments") == text
+
+    @pytest.mark.parametrize("values", [["hello"], [7], [{"Alphabetic": "Wang"}]])
+    def test_what_should_be_a_sequence_and_is_none_is_kept_and_removed(
+        self, index: MetadataIndex, values: list[object]
+    ) -> None:
+        odd = instance(1, 1, 2).dataset | {"00400275": {"vr": "LO", "Value": values}}
+        index.add(record(instance(1, 1, 1)))
+        assert index.add(record(json_instance(odd))).outcome is Outcome.NEW
+        assert not index.search(ask(Level.SERIES, {"RequestAttributesSequence.00401001": "hello"})).rows
+        index.remove(Scope(study(), series(), f"{series()}.1"))
+        assert firsts(index, ask(Level.STUDY), "NumberOfStudyRelatedInstances") == [1]
 
 
 class TestRead:

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from storage.dicom.attributes import path_of, vr_of
-from storage.dicom.matching import like, matches, ordered, texts
+from storage.dicom.matching import items, like, matches, ordered, texts
 from storage.dicom.query import Level, Query, key
 
 NAME = {"Alphabetic": "Wang^XiaoDong", "Ideographic": "王^小东", "Phonetic": "wáng^xiǎodōng"}
@@ -163,6 +163,13 @@ def test_keys_of_one_sequence_match_in_one_item() -> None:
     assert finds(entity, {step: "S2", procedure: ""})
     assert finds(dataset(), {step: "", procedure: "*"})
     assert not finds(dataset(RequestAttributesSequence=""), {step: "S1"})
+
+
+@pytest.mark.parametrize("values", [["hello"], [7, None], [{"Alphabetic": "Wang"}]])
+def test_what_should_be_a_sequence_and_is_none_has_no_items(values: list[Any]) -> None:
+    entity = {"00400275": {"vr": "LO", "Value": values}}
+    assert list(items(entity, ("00400275",))) == []
+    assert not finds(entity, {"RequestAttributesSequence.00401001": "hello"})
 
 
 def test_uid_lists_modalities_and_parents() -> None:
