@@ -54,13 +54,16 @@ class Flavour:
     """What is not the same in all databases.
 
     `like` is the operator that applies a pattern, `pattern` writes one. `unindexed` wraps a column so that no index
-    on it is used, where the planner would else go from the many instances up to their studies.
+    on it is used, where the planner would else go from the many instances up to their studies. `among` tests for any
+    of a list that is one parameter, written by `listed`: lists of all lengths are one statement.
     """
 
     dialect: Dialect
     like: str
     pattern: Callable[[str], str]
     unindexed: Callable[[ColumnElement[Any]], ColumnElement[Any]]
+    among: Callable[[ColumnElement[Any], BindParameter[Any]], ColumnElement[bool]]
+    listed: Callable[[tuple[str, ...]], object]
 
 
 class Shape(NamedTuple):
@@ -84,7 +87,10 @@ class Search(NamedTuple):
 def search(query: Query, flavour: Flavour, *, with_metadata: bool) -> Search:
     """The statements for `query`. Raises Invalid (QUERY) for keys that cannot be matched."""
     found, values = terms(query, flavour.pattern)
-    named: dict[str, object] = {f"p{number}": value for number, value in enumerate(values)}
+    named: dict[str, object] = {
+        f"p{number}": flavour.listed(value) if isinstance(value, tuple) else value
+        for number, value in enumerate(values)
+    }
     if query.study_uid is not None:
         named["study_uid"] = query.study_uid
     if query.series_uid is not None:
@@ -138,8 +144,8 @@ def _names_few(term: Term) -> bool:
 
 def _condition(term: Term, names: Names, flavour: Flavour) -> ColumnElement[bool]:
     match term:
-        case OnColumn(attribute, test, arity):
-            return _tested(_TABLES[attribute.level].c[attribute.column], test, arity, names, flavour)
+        case OnColumn(attribute, test):
+            return _tested(_TABLES[attribute.level].c[attribute.column], test, names, flavour)
         case OnMoment(date, time):
             table = _TABLES[date.level]
             return _in_interval(table.c[date.column], table.c[time.column], names)
@@ -147,20 +153,20 @@ def _condition(term: Term, names: Names, flavour: Flavour) -> ColumnElement[bool
             return _has_values(term, names, flavour)
 
 
-def _tested(column: ColumnElement[Any], test: Test, arity: int, names: Names, flavour: Flavour) -> ColumnElement[bool]:
-    values = [next(names) for _ in range(arity)]
+def _tested(column: ColumnElement[Any], test: Test, names: Names, flavour: Flavour) -> ColumnElement[bool]:
+    value = next(names)
     match test:
         case Test.EQUAL:
-            return column == values[0]
+            return column == value
         case Test.AMONG:
-            return column.in_(values)
+            return flavour.among(column, value)
         case Test.BETWEEN:
-            return column.between(values[0], values[1])
+            return column.between(value, next(names))
         case Test.LIKE:
-            return column.bool_op(flavour.like)(values[0])
+            return column.bool_op(flavour.like)(value)
         case Test.LIKE_FROM:
-            like = column.bool_op(flavour.like)(values[0])
-            return and_(column >= values[1], column < values[2], like)
+            like = column.bool_op(flavour.like)(value)
+            return and_(column >= next(names), column < next(names), like)
 
 
 def _in_interval(date: ColumnElement[Any], time: ColumnElement[Any], names: Names) -> ColumnElement[bool]:
@@ -193,4 +199,6 @@ def _row_conditions(row: Any, test: ValueTest, names: Names, flavour: Flavour) -
     conditions: list[ColumnElement[bool]] = [row.c.path == constant(test.path)]
     if test.part is not None:
         conditions.append(row.c.part == constant(test.part))
-    return [*conditions, _tested(row.c.value, test.test, test.arity, names, flavour)]
+    # An entity has few values and the list may be long: look at the values rather than for each of the list.
+    value = flavour.unindexed(row.c.value) if test.test is Test.AMONG else row.c.value
+    return [*conditions, _tested(value, test.test, names, flavour)]

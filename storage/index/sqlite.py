@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from sqlalchemy import ColumnElement, UnaryExpression, bindparam
+import orjson
+from sqlalchemy import BindParameter, ColumnElement, UnaryExpression, bindparam, func, select
 from sqlalchemy.dialects.sqlite import dialect as sqlite_dialect
 from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.sql.operators import custom_op
@@ -59,6 +60,16 @@ def unindexed(column: ColumnElement[Any]) -> ColumnElement[Any]:
     return UnaryExpression(column, operator=custom_op("+"))
 
 
+def among(column: ColumnElement[Any], values: BindParameter[Any]) -> ColumnElement[bool]:
+    """Whether the column is one of `values`, a JSON array."""
+    return column.in_(select(func.json_each(values).table_valued("value").c.value))
+
+
+def listed(values: tuple[str, ...]) -> str:
+    """The array for `among`."""
+    return orjson.dumps(values).decode()
+
+
 class SqliteIndex:
     """`MetadataIndex` in the file `path`, which is made when it is not there, its folder too.
 
@@ -74,7 +85,7 @@ class SqliteIndex:
         prepare_file(path)
         dialect = sqlite_dialect(paramstyle="qmark")
         shared = Statements(dialect)
-        self._flavour = compile.Flavour(dialect, "GLOB", glob, unindexed)
+        self._flavour = compile.Flavour(dialect, "GLOB", glob, unindexed, among, listed)
         with translated():
             self._connection = open_connection(path, cache_kib=WRITER_CACHE_KIB, read_only=False)
         self._session = Session(self._connection, shared)

@@ -35,18 +35,17 @@ class Test(Enum):
     """How a value is compared; each takes its own number of values."""
 
     EQUAL = "equal"
-    AMONG = "among"
+    AMONG = "among"  # a list, as one value
     BETWEEN = "between"  # both ends included
     LIKE = "like"  # a pattern
     LIKE_FROM = "like from"  # a pattern, its literal beginning, and what comes after all that begin so
 
 
 class OnColumn(NamedTuple):
-    """A test of a column of a level's own table, with so many values."""
+    """A test of a column of a level's own table."""
 
     attribute: Attribute
     test: Test
-    arity: int
 
 
 class OnMoment(NamedTuple):
@@ -62,7 +61,6 @@ class ValueTest(NamedTuple):
     path: str
     part: int | None
     test: Test
-    arity: int
 
 
 class OnValues(NamedTuple):
@@ -74,7 +72,8 @@ class OnValues(NamedTuple):
 
 
 Term = OnColumn | OnMoment | OnValues
-Values = list[str | int]
+Value = str | int | tuple[str, ...]
+Values = list[Value]
 
 
 def terms(query: Query, pattern: Callable[[str], str]) -> tuple[tuple[Term, ...], Values]:
@@ -113,24 +112,24 @@ def _term(keys: list[Key], pattern: Callable[[str], str], values: Values) -> Ter
     attribute = BY_PATH[keys[0].path]
     if attribute.home is Home.COLUMN:
         test, found = _test(keys[0], pattern)
-        values += [int(value) for value in found] if attribute.vr == "IS" else found
-        return OnColumn(attribute, test, len(found))
+        values += [int(str(value)) for value in found] if attribute.vr == "IS" else found
+        return OnColumn(attribute, test)
     tests: list[ValueTest] = []
     for key in keys:
         for part, test, found in _name_tests(key, pattern) if key.vr == "PN" else [(None, *_test(key, pattern))]:
-            tests.append(ValueTest(".".join(key.path), part, test, len(found)))
+            tests.append(ValueTest(".".join(key.path), part, test))
             values += found
     return OnValues(attribute.level, any(BY_PATH[key.path].selective for key in keys), tuple(tests))
 
 
-def _test(key: Key, pattern: Callable[[str], str]) -> tuple[Test, list[str]]:
+def _test(key: Key, pattern: Callable[[str], str]) -> tuple[Test, Values]:
     match key.matching:
         case Single(value) if key.vr in ("TM", "DT"):
             return Test.BETWEEN, list(covered(key.vr, value) or ("", ""))
         case Single(value):
             return Test.EQUAL, [normal(key.vr, value) or ""]
         case UidList(uids):
-            return Test.AMONG, list(uids)
+            return Test.AMONG, [uids]
         case Range(low, high):
             return Test.BETWEEN, [low or BEFORE_DIGITS, high or AFTER_DIGITS]
         case Wildcard(text):
@@ -138,20 +137,20 @@ def _test(key: Key, pattern: Callable[[str], str]) -> tuple[Test, list[str]]:
     raise AssertionError("universal keys are no terms")
 
 
-def _name_tests(key: Key, pattern: Callable[[str], str]) -> list[tuple[int | None, Test, list[str]]]:
+def _name_tests(key: Key, pattern: Callable[[str], str]) -> list[tuple[int | None, Test, Values]]:
     """Any component group, or each group given when the key has `=` (PS3.4 C.2.2.2.1)."""
     assert isinstance(key.matching, Single | Wildcard)
     text = key.matching.value if isinstance(key.matching, Single) else key.matching.pattern
     asked = [normal("PN", group) or "" for group in groups(text)]
     if "=" not in text:
         return [(None, *_like(asked[0], pattern))]
-    given: list[tuple[int | None, Test, list[str]]] = [
+    given: list[tuple[int | None, Test, Values]] = [
         (part, *_like(group, pattern)) for part, group in enumerate(asked) if group
     ]
     return given or [(None, Test.EQUAL, [""])]  # nothing but delimiters: nothing is equal to that
 
 
-def _like(text: str, pattern: Callable[[str], str]) -> tuple[Test, list[str]]:
+def _like(text: str, pattern: Callable[[str], str]) -> tuple[Test, Values]:
     if not is_pattern(text):
         return Test.EQUAL, [text]
     start = text[: min(at for at in (text.find("*"), text.find("?")) if at >= 0)]
