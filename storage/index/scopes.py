@@ -1,5 +1,6 @@
 """Reads by scope: where instances lie, what they contain, their metadata. And the one order in which they come."""
 
+from collections import deque
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, bindparam, select
@@ -10,6 +11,9 @@ from storage.errors import NotFound
 from storage.index import Act, Change, Contents, Location, Stored, documents
 from storage.index.schema import changes, contents, instances, series, studies
 from storage.index.session import Session, constant
+
+METADATA_BATCH = 64  # instances whose metadata is in memory at once, unless
+METADATA_BATCH_BYTES = 4 << 20  # are reached before, which the last one may pass
 
 ORDER_IN_STUDY: tuple[ColumnElement[Any], ...] = (
     series.c.series_number.asc().nulls_last(),
@@ -130,10 +134,19 @@ def ids(session: Session, scope: Scope) -> list[int]:
     return [row[0] for row in rows]
 
 
-def metadata_of(session: Session, instance: int) -> tuple[Identity, bytes] | None:
-    """The metadata of one of `ids`; None when it has been removed since."""
-    row = session.run(_METADATA, instance=instance).fetchone()
-    return None if row is None else (Identity(*row[:4]), row[4])
+def next_metadata(session: Session, waiting: deque[int]) -> list[tuple[Identity, bytes]]:
+    """The metadata of the first of `waiting`, which are taken off it, until a batch is full.
+
+    `waiting` are from `ids`; those that have been removed since are left out.
+    """
+    batch: list[tuple[Identity, bytes]] = []
+    length = 0
+    while waiting and len(batch) < METADATA_BATCH and length < METADATA_BATCH_BYTES:
+        row = session.run(_METADATA, instance=waiting.popleft()).fetchone()
+        if row is not None:
+            batch.append((Identity(*row[:4]), row[4]))
+            length += len(row[4])
+    return batch
 
 
 def changes_after(session: Session, after: int, limit: int) -> list[Change]:

@@ -1,5 +1,6 @@
 """The index in one SQLite file: a writer with group commit and readers beside it, in any number of processes."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -44,7 +45,6 @@ MAX_ROWS = 10_000  # that one search returns, whatever its limit
 MAX_COUNTED = 10_000  # further matches that are counted exactly
 MAX_OFFSET = 1 << 40
 CLOSE_SECONDS = 2  # for what is being written when the index is closed
-METADATA_BATCH = 64  # instances whose metadata is in memory at once
 
 _PROBE = insert(probes).values(id=bindparam("id"), at=bindparam("at"))
 _PROBE = _PROBE.on_conflict_do_update(index_elements=["id"], set_={"at": _PROBE.excluded.at})
@@ -148,10 +148,11 @@ class SqliteIndex:
         return self._metadata_of(instances)
 
     def _metadata_of(self, instances: list[int]) -> Iterator[tuple[Identity, bytes]]:
-        for start in range(0, len(instances), METADATA_BATCH):
+        waiting = deque(instances)
+        while waiting:
             with self._readers.session() as session:
-                batch = [scopes.metadata_of(session, one) for one in instances[start : start + METADATA_BATCH]]
-            yield from (found for found in batch if found is not None)
+                batch = scopes.next_metadata(session, waiting)
+            yield from batch
 
     def changes(self, after: int, limit: int) -> Sequence[Change]:
         """See `MetadataIndex`."""

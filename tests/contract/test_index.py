@@ -1,6 +1,7 @@
 """What every `MetadataIndex` does, sentence by sentence of the Protocol. Implementations join the list below."""
 
 import threading
+import tracemalloc
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -191,6 +192,18 @@ class TestRead:
         index.remove(Scope(study(), series(), f"{series()}.200"))
         got += [identity.sop_uid for identity, _ in reading]
         assert got == [f"{series()}.{number}" for number in range(1, 200)]
+
+    def test_metadata_of_large_instances_is_read_in_bounded_memory(self, index: MetadataIndex) -> None:
+        long = {"00104000": {"vr": "LT", "Value": ["x" * (1 << 20)]}}
+        for number in range(1, 31):
+            index.add(record(json_instance(instance(1, 1, number).dataset | long)))
+        tracemalloc.start()
+        try:
+            read = sum(1 for _ in index.metadata(Scope(study())))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert read == 30 and peak < 16 << 20
 
     def test_readers_see_whole_transactions_while_others_write(self, index: MetadataIndex) -> None:
         index.add(record(instance()))
