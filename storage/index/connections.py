@@ -10,7 +10,7 @@ from pathlib import Path
 from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
-from storage.errors import Exhausted, Unavailable
+from storage.errors import Exhausted, Fault, Invalid, Unavailable
 from storage.index.session import Session, Statements
 from storage.index.upgrade import upgrade
 
@@ -26,7 +26,7 @@ WRITER_CACHE_KIB = 16384
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raise what SQLite says as Exhausted (no space) or Unavailable."""
+    """Raise what SQLite says as Exhausted (no space), Invalid (TOO_LARGE: more than a row can hold) or Unavailable."""
     try:
         yield
     except sqlite3.Error as error:
@@ -34,6 +34,8 @@ def translated() -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", type(error).__name__)
         if code == sqlite3.SQLITE_FULL:
             raise Exhausted("the index cannot grow: the disk is full; make space on it") from error
+        if code == sqlite3.SQLITE_TOOBIG:
+            raise Invalid(Fault.TOO_LARGE, "the attributes are larger than the index can hold") from error
         raise Unavailable(f"the index cannot be used now ({name}); see that its file and folder are sound") from error
 
 

@@ -15,13 +15,13 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
 from storage.dicom.query import Level, Query
-from storage.errors import Exhausted, Unavailable
+from storage.errors import Exhausted, Fault, Invalid, Unavailable
 from storage.index import Outcome, compile, connections, schema
 from storage.index.compile import Flavour
 from storage.index.connections import Readers, translated
 from storage.index.session import Statements
 from storage.index.sqlite import SqliteIndex, glob
-from tests.contract.index_samples import ask, first, instance, record
+from tests.contract.index_samples import ask, first, instance, json_instance, record
 
 
 @pytest.fixture
@@ -167,6 +167,14 @@ def test_searches_use_the_indexes(
     assert not scans, plan
 
 
+def test_further_matches_are_counted_up_to_a_bound(index: SqliteIndex, path: Path) -> None:
+    _fill(path, 10_200)
+    page = index.search(ask(Level.STUDY, limit=100))
+    assert (page.remaining, page.remaining_is_exact) == (10_000, False)
+    page = index.search(ask(Level.STUDY, limit=100, offset=100))
+    assert (page.remaining, page.remaining_is_exact) == (10_000, True)
+
+
 @pytest.mark.long
 def test_searches_are_quick_at_200_000_studies(index: SqliteIndex, path: Path) -> None:
     import time
@@ -234,6 +242,19 @@ class TestFaults:
         blocker.close()
         index.add(record(instance()))
         index.close()
+
+    def test_what_is_larger_than_a_row_can_be_is_invalid(self, index: SqliteIndex) -> None:
+        long = {"00104000": {"vr": "LT", "Value": ["x" * 100_000]}}
+        index._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)
+        with pytest.raises(Invalid) as raised:
+            index.add(record(json_instance(instance().dataset | long)))
+        assert raised.value.fault is Fault.TOO_LARGE
+        assert index.add(record(instance())).outcome is Outcome.NEW
+
+    def test_commits_reach_the_disk_before_they_are_answered(self, index: SqliteIndex) -> None:
+        full = 2
+        assert index._connection.execute("PRAGMA synchronous").fetchone() == (full,)
+        assert index._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
     def test_errors_of_sqlite_carry_no_values(self) -> None:
         connection = sqlite3.connect(":memory:")
