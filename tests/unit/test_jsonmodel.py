@@ -229,6 +229,22 @@ def test_a_sequence_sent_as_unknown_that_is_none_keeps_its_bytes() -> None:
     }
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_what_is_passed_over_leaves_nothing_behind(again: bool) -> None:
+    """Neither its texts, which would be taken as evidence of their character set, nor its bulk values."""
+    text, value = "王小东".encode("gb18030"), bytes(2000)
+    if again:  # a sequence that is there twice: the second one is passed over
+        content = explicit(0x00400007, "LO", text) + explicit(0x00420011, "OB", value)
+        sequence = explicit(0x00400275, "SQ", item(b"") + SEQUENCE_END, UNDEFINED)
+        tail = sequence + explicit(0x00400275, "SQ", item(content) + SEQUENCE_END, UNDEFINED)
+    else:  # a sequence sent as UN whose last item is cut short
+        content = implicit(0x00400007, text) + implicit(0x00420011, value)
+        tail = explicit(0x00400275, "UN", item(content) + item(b"", 99))
+    instance = parse(uids() + parents() + tail)
+    assert instance.repair is None
+    assert set(instance.bulk) == (set() if again else {"00400275"})
+
+
 def test_private_unknowns_keep_their_bytes_and_their_creator() -> None:
     found = json_of(explicit(0x00310010, "UN", b"ACME"), explicit(0x00311001, "UN", b"text"))
     assert found["00310010"] == {"vr": "LO", "Value": ["ACME"]}
