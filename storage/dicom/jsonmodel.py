@@ -29,12 +29,16 @@ from storage.dicom.values import BY_NAME, SQ, UN, UN_SQ, VR, inline, swapped
 from storage.errors import Fault, Invalid
 
 MAX_DEPTH = 80  # of sequences; the encoder of JSON gives up at 254 levels, and one sequence makes three
-MAX_ELEMENTS = 2_000_000
+MAX_ELEMENTS = 500_000  # items and delimiters are counted, too
+MAX_MEMORY_BYTES = 192 << 20  # of what is read, beside pixel data; estimated, and rather too high
 MAX_FRAGMENTS = 1_000_000
 PIXEL_DATA = 0x7FE00010
 PIXEL_TAGS = range(0x7FE00008, PIXEL_DATA + 1)  # Float, Double Float and (integer) Pixel Data
 
 _MAX_WARNINGS = 32
+_LAST_ROOM = MAX_MEMORY_BYTES // 4  # when only this is left, every value that may be is given by BulkDataURI
+_ELEMENT_BYTES, _ITEM_BYTES, _TEXT_BYTES, _BULK_BYTES = 360, 96, 256, 480  # what each takes in memory
+_PER_BYTE = 6  # of a value: itself, and in JSON, where a control character is escaped to 6 characters
 _FIRST_TAG = 0x00080000  # before it: command set and file meta, which are no part of a data set
 _DELIMITERS = 0xFFFE0000
 _PRIVATE = 0x00010000
@@ -106,6 +110,7 @@ class _Reader:
         self._base = base
         self._forget = forget
         self._budget = iter(range(MAX_ELEMENTS))
+        self._room = MAX_MEMORY_BYTES
         self._fragments_left = MAX_FRAGMENTS
         self._non_zero = 0  # a position before which some byte is known not to be zero
 
@@ -152,7 +157,7 @@ class _Reader:
                 position = self._skip(tag, vr, start, length, end, scope)
                 continue
             after = start + length
-            if length > vr.max_inline or after > end or tag >= _EXTENDED_OFFSET_TABLE:
+            if length > vr.max_short or after > end or tag >= _EXTENDED_OFFSET_TABLE:
                 dataset[key], position = self._large(tag, vr, start, length, end, scope)
                 continue
             raw = view[start:after].tobytes()
@@ -176,19 +181,33 @@ class _Reader:
     def _entry(self, tag: int, vr: VR, raw: bytes, scope: _Scope) -> Entry:
         """An element with a value to be given in the JSON; `raw` is little endian."""
         if vr.decoded is not None and (_ESCAPE in raw or (not scope.plain and vr.name in CHARSET_VRS)):
-            return self.texts.add(tag, vr, raw, scope.declared)
+            return self._waiting_text(tag, vr, raw, scope)
         try:
             values = vr.values(raw)
         except UnicodeDecodeError:
-            return self.texts.add(tag, vr, raw, scope.declared)
+            return self._waiting_text(tag, vr, raw, scope)
+        self._room -= _ELEMENT_BYTES + _PER_BYTE * len(raw) + (len(values) * vr.weight if values else 0)
+        if self._room < 0:
+            raise _too_large()
         if values:
             return {"vr": vr.name, "Value": values}
         if values is None and raw:
             return {"vr": vr.name if vr.bulk else UN.name, "InlineBinary": inline(raw)}
         return {"vr": vr.name}
 
+    def _waiting_text(self, tag: int, vr: VR, raw: bytes, scope: _Scope) -> Entry:
+        values = raw.count(b"\\") + 1
+        self._take(_ELEMENT_BYTES + _TEXT_BYTES + 2 * _PER_BYTE * len(raw) + values * vr.weight)
+        return self.texts.add(tag, vr, raw, scope.declared)
+
+    def _take(self, size: int) -> None:
+        """Count `size` bytes of memory."""
+        self._room -= size
+        if self._room < 0:
+            raise _too_large()
+
     def _large(self, tag: int, vr: VR, start: int, length: int, end: int, scope: _Scope) -> tuple[Entry, int]:
-        """A sequence, pixel data, or a value too long for the JSON; and where it ends."""
+        """A sequence, pixel data, or a long value, perhaps too long for the JSON; and where it ends."""
         if length == UNDEFINED:
             return self._open_ended(tag, vr, start, end, scope)
         after = start + length
@@ -201,7 +220,8 @@ class _Reader:
             return self._sequence_sent_as_unknown(tag, start, length, scope), after
         if scope.depth == 0 and length:
             self._note_pixel_data(tag, start, length, None)
-        if length > vr.max_inline or (tag in PIXEL_TAGS and length):
+        is_last_room = vr.bulk and length > vr.max_short and self._room < _LAST_ROOM
+        if length > vr.max_inline or is_last_room or (tag in PIXEL_TAGS and length):
             return self._bulk(tag, vr, scope, (Span(start - self._base, length),)), after
         raw = self._view[start:after].tobytes()
         return self._entry(tag, vr, swapped(raw, vr.unit) if scope.encoding.big else raw, scope), after
@@ -209,6 +229,7 @@ class _Reader:
     def _bulk(self, tag: int, vr: VR, scope: _Scope, spans: tuple[Span, ...]) -> Entry:
         name = vr.name if vr.bulk else UN.name
         path = scope.path + key_of(tag)
+        self._take(_BULK_BYTES + 4 * len(path))
         self.reading.bulk.setdefault(path, BulkValue(name, spans))
         return {"vr": name, "BulkDataURI": f"bulkdata/{path}"}
 
@@ -248,6 +269,7 @@ class _Reader:
         for _ in self._budget:
             if position >= end:
                 break
+            self._take(_ITEM_BYTES)
             item_tag, item_length = scope.encoding.item(self._view, position, end)
             position += HEADER_BYTES
             if item_tag == SEQUENCE_END:
@@ -275,7 +297,9 @@ class _Reader:
         try:
             inner = scope._replace(encoding=Encoding.IMPLICIT_LITTLE)
             items, _ = self._items(tag, start, length, start + length, inner)
-        except Invalid:
+        except Invalid as error:
+            if error.fault is Fault.TOO_LARGE:
+                raise
             self._go_back(texts, bulk)
             entry, _ = self._large(tag, UN, start, length, start + length, scope)
             return entry
@@ -337,6 +361,10 @@ def _ordered(dataset: JsonDataset, ascending: bool) -> JsonDataset:
 
 def _too_long(tag: int, start: int, length: int, end: int) -> Invalid:
     return malformed(f"{name_of(tag)} says {length} bytes, but {end - start} are left, its value begins", start)
+
+
+def _too_large() -> Invalid:
+    return Invalid(Fault.TOO_LARGE, f"the data set takes more than {MAX_MEMORY_BYTES} bytes of memory, without pixels")
 
 
 def _too_many_elements() -> Invalid:

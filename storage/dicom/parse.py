@@ -15,9 +15,10 @@ from storage.dicom.jsonmodel import Reading
 from storage.dicom.pixeldata import frames_of
 from storage.errors import Fault, Invalid
 
-MAX_INFLATED_BYTES = 512 << 20
+MAX_INFLATED_BYTES = 128 << 20  # held in memory while it is read
+MAX_METADATA_BYTES = 64 << 20
 _STEP = 16 << 20  # so much of a mapped file is resident at a time
-_INFLATE_STEP = 64 << 10
+_INFLATE_STEP = 16 << 10  # inflates to a thousand times as much at most
 _DICOMDIR = "1.2.840.10008.1.3.10"
 _UIDS = {
     "sop_class": ("00080016", "SOP Class UID"),
@@ -69,7 +70,7 @@ def _parse(view: memoryview, forget: Forget) -> Instance:
         header_length=len(preface) + start,
         digest=_digest(transfer_syntax, view, start, forget),
         dataset=reading.dataset,
-        metadata=orjson.dumps(reading.dataset),
+        metadata=_encoded(reading.dataset),
         frames=frames,
         bulk=reading.bulk,
         repair=reading.repair,
@@ -111,6 +112,8 @@ def _read_other(view: memoryview, start: int, found: Encoding, declared: str, fo
     try:
         reading = jsonmodel.read(view, start, len(view), found, forget)
     except Invalid as error:
+        if error.fault is not Fault.MALFORMED:
+            raise
         raise Invalid(Fault.TRANSFER_SYNTAX, f"{problem}, and cannot be read so: {error}") from None
     if not syntax.is_known(declared):
         return reading, declared
@@ -158,6 +161,13 @@ def _inflated(view: memoryview, start: int) -> bytearray:
         if inflater.eof:
             return inflated
     raise Invalid(Fault.MALFORMED, f"the deflated data set is cut short at byte {len(view)}")
+
+
+def _encoded(dataset: JsonDataset) -> bytes:
+    metadata = orjson.dumps(dataset)
+    if len(metadata) > MAX_METADATA_BYTES:
+        raise Invalid(Fault.TOO_LARGE, f"the metadata takes more than {MAX_METADATA_BYTES} bytes")
+    return metadata
 
 
 def _digest(transfer_syntax: str, view: memoryview, start: int, forget: Forget) -> bytes:

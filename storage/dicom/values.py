@@ -36,6 +36,8 @@ class VR:
     fragments: bool  # may be encapsulated, with undefined length
     values: Callable[[bytes], Values | None]  # None: only as InlineBinary. UnicodeDecodeError: only by `decoded`
     decoded: Callable[[bytes, Charset], Values] | None  # text that is not ASCII
+    max_short: int = 256  # a longer value, though it may be inline, is rare enough to be looked at closely
+    weight: int = 56  # bytes of memory that one value takes beside its own bytes, at most
 
 
 def inline(raw: bytes) -> str:
@@ -183,7 +185,7 @@ _ALL = [
     VR("UT", True, 1, MAX_INLINE_BYTES, True, False, _text, _decoded_text),
     VR("UR", True, 1, MAX_INLINE_BYTES, False, False, _text, _decoded_text),
     VR("UC", True, 1, MAX_INLINE_BYTES, True, False, _strings, _decoded_strings),
-    VR("PN", False, 1, MAX_INLINE_BYTES, False, False, _names, _decoded_names),
+    VR("PN", False, 1, MAX_INLINE_BYTES, False, False, _names, _decoded_names, weight=256),
     VR("AT", False, 2, MAX_INLINE_BYTES, False, False, _tags, None),
     _number_vr("US", 2, _numbers("H")),
     _number_vr("SS", 2, _numbers("h")),
@@ -195,7 +197,7 @@ _ALL = [
     _number_vr("SV", 8, _long_integers("q"), long=True),
     *(_binary_vr(name, unit) for name, unit in (("OB", 1), ("OW", 2), ("OL", 4), ("OF", 4), ("OD", 8), ("OV", 8))),
     _binary_vr("UN", 1),
-    VR("SQ", True, 1, 0, False, False, _no_values, None),
+    VR("SQ", True, 1, 0, False, False, _no_values, None, max_short=0),
 ]
 BY_NAME = {vr.name: vr for vr in _ALL}
 BY_CODE = {vr.name.encode("ascii"): vr for vr in _ALL}
