@@ -332,7 +332,7 @@ def test_pixel_descriptions_of_another_vr_that_are_too_large_give_no_frames(vr: 
 
 @pytest.mark.parametrize("frames", ["2147483648", "999999999999999"])
 def test_a_number_of_frames_that_its_vr_cannot_hold_is_none(frames: str) -> None:
-    data = uids() + parents() + pixel_description(2, 2, frames=frames) + explicit(0x7FE00010, "OW", b"abcd")
+    data = uids() + parents() + pixel_description(2, 2, frames=frames) + explicit(0x7FE00010, "OW", b"abcdefgh")
     assert parse(data).frames.count == 1
 
 
