@@ -5,6 +5,7 @@ from enum import Enum
 from pynetdicom.service_class import ServiceClass, StorageServiceClass, VerificationServiceClass
 from pynetdicom.sop_class import uid_to_service_class
 
+from storage.dicom import syntax
 from storage.dicom.identity import is_uid
 
 VERIFICATION = "1.2.840.10008.1.1"
@@ -81,8 +82,6 @@ _UNCOMPRESSED = (
 _RANK = {uid: rank for rank, uid in enumerate(_LOSSLESS + _UNCOMPRESSED)}
 _LOSSY_RANK, _PRIVATE_RANK = len(_RANK), len(_RANK) + 1
 _PIXEL_ENCODINGS = "1.2.840.10008.1.2.4."
-# Pixel data that lies elsewhere cannot be archived.
-_REFERENCES = frozenset(_PIXEL_ENCODINGS + leaf for leaf in ("94", "95", "204", "205"))
 
 
 def choose_transfer_syntax(proposed: tuple[str, ...]) -> str | None:
@@ -98,7 +97,7 @@ def choose_transfer_syntax(proposed: tuple[str, ...]) -> str | None:
 
 def _is_acceptable(uid: str) -> bool:
     if uid.startswith(_PIXEL_ENCODINGS):
-        return uid not in _REFERENCES
+        return not syntax.is_referenced(uid)  # pixel data that lies elsewhere cannot be archived
     return uid in _RANK or not uid.startswith(_STANDARD_ROOT)
 
 
