@@ -26,7 +26,7 @@ _FLOORS = {
     "pydicom": logging.ERROR,
     "pynetdicom": logging.WARNING,
     "uvicorn.access": logging.CRITICAL + 1,
-    "uvicorn": logging.INFO,
+    "uvicorn": logging.WARNING,
     "httpx": logging.WARNING,
     "httpcore": logging.WARNING,
     "sqlalchemy": logging.WARNING,
