@@ -2,6 +2,7 @@
 
 import os
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 from gateway.archive.chunks import inflated
@@ -18,9 +19,10 @@ class Inflated:
     For the parts of one request, one after another. The file is gone when neither this nor a part is held any more.
     """
 
-    def __init__(self, store: ObjectStore, stored: Stored, folder: Path) -> None:
+    def __init__(self, store: ObjectStore, stored: Stored, folder: Path, check_room: Callable[[], None]) -> None:
         self._store = store
         self._folder = folder
+        self._check_room = check_room
         location, header = stored.location, stored.header_length
         self._span = (location.offset + header, location.length - header)
         self._file: FileBody | None = None
@@ -37,6 +39,7 @@ class Inflated:
             try:
                 os.unlink(name)
                 for chunk in inflated(body.chunks()):
+                    self._check_room()  # readers must not use up the room that storing needs
                     _write(file, chunk)
             except BaseException:
                 os.close(file)

@@ -233,7 +233,7 @@ class LocalArchive:
         """What opens the object of `stored`, and how it lies there, so that no frame costs reading those before it."""
         if not is_deflated(stored.transfer_syntax):
             return self._spool, stored
-        return Inflated(self._spool, stored, self._staging), as_inflated(stored)
+        return Inflated(self._spool, stored, self._staging, self._check_room), as_inflated(stored)
 
     def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[Part]:
         """See `ArchiveReader`; PS3.18 10.4.1.1.5."""
