@@ -142,14 +142,30 @@ class Readers:
             connection.close()
 
 
+def _file_at(path: Path) -> tuple[int, int] | None:
+    """Which file lies at `path`; SQLite itself goes on writing to one that was unlinked."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 class WriteTransaction:
     """The writer's transactions: they take the write lock at once, so that what they read stays true."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
         self._connection = connection
+        self._path = path
+        self._file = _file_at(path)
 
     def begin(self) -> None:
-        """Raises Unavailable when another process writes for too long."""
+        """Raises Unavailable when another process writes for too long, or the file is not the one that was opened."""
+        if _file_at(self._path) != self._file:
+            raise Unavailable(
+                f"the index {self._path} was removed or replaced while it was in use, nothing written to it would be "
+                "found again: stop the gateway, put the file back, and start it"
+            )
         with translated():
             if self._connection.in_transaction:  # a rollback failed
                 self._connection.rollback()

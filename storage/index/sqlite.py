@@ -44,7 +44,7 @@ Result = TypeVar("Result")
 MAX_ROWS = 10_000  # that one search returns, whatever its limit
 MAX_COUNTED = 10_000  # further matches that are counted exactly
 MAX_OFFSET = 1 << 40
-CLOSE_SECONDS = 2  # for what is being written when the index is closed
+CLOSE_SECONDS = 3  # for what is being written when the index is closed
 
 _PROBE = insert(probes).values(id=bindparam("id"), at=bindparam("at"))
 _PROBE = _PROBE.on_conflict_do_update(index_elements=["id"], set_={"at": _PROBE.excluded.at})
@@ -89,7 +89,7 @@ class SqliteIndex:
         with translated():
             self._connection = open_connection(path, cache_kib=WRITER_CACHE_KIB, read_only=False)
         self._session = Session(self._connection, shared)
-        self._writer = Writer(WriteTransaction(self._connection), group_max=group_max)
+        self._writer = Writer(WriteTransaction(self._connection, path), group_max=group_max)
         self._readers = Readers(path, shared, most=readers)
 
     def _write(self, work: Callable[[Session], Result]) -> Result:

@@ -197,3 +197,13 @@ def test_a_refused_instance_leaves_its_reason_in_the_log(gateway: GatewayProcess
     while not all(any(event in line and why in line for line in gateway.output) for event, why in expected.items()):
         assert time.monotonic() < deadline, gateway.output
         time.sleep(0.05)
+
+
+def test_an_index_that_is_removed_in_use_is_not_written_to(gateway: GatewayProcess) -> None:
+    assert stow(gateway.web, samples.part10(samples.ct(1))).status_code == 200
+    index = gateway.data / "index.sqlite"
+    index.rename(gateway.data / "moved.sqlite")
+    assert c_store(gateway, samples.ct(2)) == [0xA700]
+    assert httpx.get(f"{gateway.web}/readyz").status_code == 503
+    (gateway.data / "moved.sqlite").rename(index)
+    assert c_store(gateway, samples.ct(2)) == [0x0000]
