@@ -73,7 +73,7 @@ class Delivery:
         self._reached = False
 
     def deliver(self, batch: Sequence[DicomFile]) -> Iterator[Sent]:
-        """The fate of each file of the batch, STORED or REFUSED.
+        """The fate of each file of the batch: STORED, REFUSED, or LATER when all retries were of no avail.
 
         Raises Rejected; and Unreachable when there is no connection at first, or none any more after all retries.
         """
@@ -100,4 +100,4 @@ class Delivery:
             if attempt < self._retries:
                 self._sleep(min(pause, LONGEST_PAUSE_SECONDS))
         for file in waiting:
-            yield Sent(file, Fate.REFUSED, reasons.get(file, "the destination did not say what became of it"))
+            yield Sent(file, Fate.LATER, reasons.get(file, "the destination did not say what became of it"))

@@ -1,7 +1,8 @@
 """Remembers which files a destination has acknowledged, so that an interrupted `gateway store` sends only the rest.
 
-It serves to finish a run, not to know what an archive holds: it is forgotten when a run ends complete, and when it is a
-day old. The archive behind an address may be another one by then, and to send an instance again costs little.
+It serves to finish a run, not to know what an archive holds: it is forgotten when a run has come to its end and left
+nothing that may be taken later, and when it is a day old. The archive behind an address may be another one by then,
+and to send an instance again costs little.
 
 One line a file, a digest of destination, path, size and time of change: paths can hold names of patients, the journal
 does not. A file that was changed since is another file.
@@ -32,6 +33,7 @@ class Journal:
 
     def __init__(self, path: Path, destination: str) -> None:
         self.path = path
+        self.is_wanted = False  # whether something was left that may be taken later
         self._destination = destination
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and time.time() - path.stat().st_mtime > MAX_AGE_SECONDS:
@@ -63,7 +65,7 @@ class Journal:
         self._file.write(f"{entry}\n")
 
     def forget(self) -> None:
-        """Everything has been stored: the next run begins anew."""
+        """Nothing is left to be sent: the next run begins anew."""
         self.path.unlink(missing_ok=True)
 
     def _entry(self, found: Found) -> str:

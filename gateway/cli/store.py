@@ -49,7 +49,7 @@ def store(
             narrator.summarise(None, str(error), NOTHING_SENT)
             raise typer.Exit(NOTHING_SENT) from None
     status = _exit_status(narrator, problem)
-    if status == 0:
+    if not problem and not done.is_wanted:
         done.forget()
     narrator.summarise(done.path, problem, status)
     raise typer.Exit(status)
@@ -87,6 +87,7 @@ def _send(batch: list[DicomFile], delivery: Delivery, done: Journal, narrator: N
             done.add(sent.file.found)
             narrator.tell(sent.file.found, STORED)
         else:
+            done.is_wanted |= sent.fate is Fate.LATER
             narrator.tell(sent.file.found, FAILED, sent.reason)
 
 

@@ -1,6 +1,7 @@
 """A DICOMweb server as a destination: STOW-RS, several instances in a request, streamed from disk (PS3.18 10.5)."""
 
 import secrets
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -117,8 +118,11 @@ def _fates(files: Sequence[DicomFile], answer: Answer) -> Iterator[tuple[DicomFi
     stored = {uid for item in _items(module, "00081199") if (uid := _value(item, "00081155"))}
     failed = {_value(item, "00081155"): _value(item, "00081197") for item in _items(module, "00081198")}
     others = [_value(item, "00081197") for item in _items(module, "0008119A")]
+    namesakes = Counter(file.sop_uid for file in files)
     for file in files:
-        if file.sop_uid in failed:
+        if namesakes[file.sop_uid] > 1:  # which of them the answer speaks of cannot be told
+            yield file, None
+        elif file.sop_uid in failed:
             yield file, _failed(file, failed[file.sop_uid])
         elif file.sop_uid in stored:
             yield file, Sent(file, Fate.STORED)

@@ -99,16 +99,22 @@ def test_what_the_peer_does_not_accept_fails_alone(store: Callable[..., Result],
     assert peer.kept == contents(folder / "a.dcm", folder / "c.dcm")
 
 
-def test_a_status_is_told_in_words_and_the_next_run_sends_the_rest(
-    store: Callable[..., Result], peer: Peer, folder: Path
-) -> None:
+def test_a_status_is_told_in_words(store: Callable[..., Result], peer: Peer, folder: Path) -> None:
     peer.answer = lambda count: 0xC000 if count == 2 else 0
     result = store(folder, "--to", peer.address)
     assert result.exit_code == 1
     assert "cannot be understood (C000H)" in result.stderr
+    assert peer.kept == contents(folder / "a.dcm", folder / "c.dcm")
+
+
+def test_the_next_run_sends_what_could_not_be_taken(store: Callable[..., Result], peer: Peer, folder: Path) -> None:
+    taken = contents(folder / "a.dcm")
+    peer.answer = lambda count: 0 if count == 1 else 0xA700
+    assert store(folder, "--to", peer.address, "--retries", "0").exit_code == 1
+    peer.answer = lambda count: 0
     assert store(folder, "--to", peer.address).exit_code == 0
-    assert peer.seen == 4
-    assert peer.kept[-1] == contents(folder / "b.dcm")[0]
+    assert [data for data in peer.kept if data in taken] == taken
+    assert peer.kept[-2:] == contents(folder / "b.dcm", folder / "c.dcm")
 
 
 def test_a_warning_is_success(store: Callable[..., Result], peer: Peer, folder: Path) -> None:

@@ -87,7 +87,7 @@ def test_people_are_told_in_words(store: Store, folder: Path) -> None:
 
 
 def test_a_second_run_sends_only_what_is_missing_or_changed(store: Store, server: FakeDicomWeb, folder: Path) -> None:
-    server.answer = lambda parts: Told(202, failed={f"{samples.ROOT}.1.1.2": 0x0110})
+    server.answer = lambda parts: Told(202, failed={f"{samples.ROOT}.1.1.2": 0xA700})
     outcomes, _ = told(first := store(folder, "--json"))
     assert (first.exit_code, outcomes["b"], outcomes["a.dcm"]) == (1, "failed", "stored")
 
@@ -103,7 +103,7 @@ def test_a_second_run_sends_only_what_is_missing_or_changed(store: Store, server
 
 def incomplete(store: Store, server: FakeDicomWeb, folder: Path) -> None:
     """A run after which b is missing."""
-    server.answer = lambda parts: Told(202, failed={f"{samples.ROOT}.1.1.2": 0x0110})
+    server.answer = lambda parts: Told(202, failed={f"{samples.ROOT}.1.1.2": 0xA700})
     assert store(folder).exit_code == 1
     server.answer = lambda parts: Told()
     server.requests.clear()
@@ -132,6 +132,28 @@ def test_a_run_that_broke_off_days_ago_is_forgotten(
     os.utime(tmp_path / "journal", (long_ago, long_ago))
     assert store(folder).exit_code == 0
     assert len(server.received) == 3
+
+
+def test_what_is_refused_for_good_does_not_keep_the_journal(store: Store, server: FakeDicomWeb, folder: Path) -> None:
+    server.answer = lambda parts: Told(202, failed={f"{samples.ROOT}.1.1.2": 0xC000})
+    assert store(folder).exit_code == 1
+    server.requests.clear()
+    assert store(folder).exit_code == 1
+    assert len(server.received) == 3
+
+
+def test_namesakes_are_told_apart(store: Store, server: FakeDicomWeb, folder: Path) -> None:
+    """Two files of one SOP Instance UID, of which the server takes one."""
+    refused = samples.part10(samples.ct(1, 1, 1, StudyInstanceUID=""))
+    (folder / "namesake.dcm").write_bytes(refused)
+
+    def answer(parts: list[bytes]) -> Told:
+        return Told(409, failed={f"{samples.ROOT}.1.1.1": 0xC002}) if parts == [refused] else Told()
+
+    server.answer = answer
+    outcomes, _ = told(result := store(folder, "--json"))
+    assert result.exit_code == 1
+    assert (outcomes["a.dcm"], outcomes["namesake.dcm"]) == ("stored", "failed")
 
 
 def test_another_destination_is_sent_everything(store: Store, folder: Path) -> None:
