@@ -31,11 +31,14 @@ RANKS = [
 # Each third party has one room (or the few named here).
 ROOMS = {
     "pydicom": ["storage.dicom"],
-    "blake3": ["storage.dicom"],
+    "blake3": ["storage.dicom", "storage.packs"],
+    "pypinyin": ["storage.dicom"],
     "sqlalchemy": ["storage.index"],
     "alembic": ["storage.index"],
     "sqlite3": ["storage.index"],
+    "psycopg": ["storage.index"],
     "boto3": ["storage.objects"],
+    "botocore": ["storage.objects"],
     "redis": ["gateway.federation"],
     "pynetdicom": ["gateway.dimse"],
     "starlette": ["gateway.web"],

@@ -9,6 +9,8 @@ from storage.dicom.frames import FrameTable
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import BulkValue, Instance, JsonDataset
 from storage.dicom.query import Query
+from storage.objects import Location as Location
+from storage.packs import Blocks, Pack, PackedInstance
 
 
 class Outcome(StrEnum):
@@ -17,16 +19,6 @@ class Outcome(StrEnum):
     NEW = "new"
     SAME = "same"  # this SOP Instance UID with this digest is there already: nothing was written
     VERSION = "version"  # the UID is there with other bytes: kept as a newer version, which is now served
-
-
-@dataclass(frozen=True, slots=True)
-class Location:
-    """Where an instance's stored bytes lie: `length` bytes from `offset` of object `key` in the store so named."""
-
-    store: str
-    key: str
-    offset: int
-    length: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +49,7 @@ class Stored:
     header_length: int
     digest: bytes
     revision: int
+    blocks: Blocks | None = None  # of the pack that it lies in; None for a loose object
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +100,51 @@ class Removed:
     locations: tuple[Location, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class LooseInstance:
+    """A version of an instance that lies loose, as the sealer takes it; `packed.offset` counts in its own object."""
+
+    packed: PackedInstance
+    location: Location
+    metadata: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class LooseSeries:
+    """A series that has loose instances: how many (all versions), their bytes, and when the last one came."""
+
+    study_uid: str
+    series_uid: str
+    instances: int
+    bytes: int
+    touched_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """What lies loose in all, and when the series that has waited longest was last touched (None: nothing waits)."""
+
+    series: int
+    instances: int
+    bytes: int
+    oldest_at: int | None
+
+
+class Documents(Protocol):
+    """Gives the index the metadata that left it for the packs."""
+
+    def documents(self, pack: Pack) -> Sequence[bytes]:
+        """The DICOM JSON of each of `pack.instances`, in their order. Raises Unavailable."""
+
+
 class MetadataIndex(Protocol):
     """Each call is one transaction; what it returns is committed and durable. Raises Unavailable when it cannot."""
 
     def add(self, record: InstanceRecord) -> Added:
-        """Make one instance findable. Calls from many threads share a transaction (group commit)."""
+        """Make one instance findable. Calls from many threads share a transaction (group commit).
+
+        Raises Conflict when the object at its location is doomed (see `doom`).
+        """
 
     def holds(self, identity: Identity, digest: bytes) -> bool:
         """Whether exactly these bytes are the served version of this instance."""
@@ -132,7 +165,11 @@ class MetadataIndex(Protocol):
         """
 
     def remove(self, scope: Scope) -> Removed:
-        """Forget everything in scope, all versions; NotFound when there is nothing."""
+        """Forget everything in scope, all versions; NotFound when there is nothing.
+
+        Loose objects, and packs of which nothing is left, are doomed in the same transaction; packs that keep other
+        instances are `wasteful` from now on. `Removed.locations` names the doomed objects.
+        """
 
     def changes(self, after: int, limit: int) -> Sequence[Change]:
         """Up to `limit` changes with `seq` greater than `after`, in order."""
@@ -142,3 +179,65 @@ class MetadataIndex(Protocol):
 
     def close(self) -> None:
         """Finish what was accepted and release everything."""
+
+
+class PackingIndex(MetadataIndex, Protocol):
+    """An index that also moves instances from loose objects to packs, and keeps count of what is to be done."""
+
+    def backlog(self) -> Backlog:
+        """What lies loose."""
+
+    def unsealed(self, *, touched_before: int, bytes_from: int, limit: int) -> Sequence[LooseSeries]:
+        """Series with loose instances that were last touched before then, or that have so many loose bytes; those
+        that have waited longest first.
+        """
+
+    def loose(self, study_uid: str, series_uid: str) -> Iterator[LooseInstance]:
+        """All versions that lie loose, in the order of `Pack.instances`, in bounded memory."""
+
+    def seal(self, pack: Pack, sealed: Sequence[Location]) -> None:
+        """Move instances from where they lay (`sealed[i]` for `pack.instances[i]`) into `pack`, all or none.
+
+        Their loose objects are doomed; the removal that was announced for the pack's own object by `doom` is called
+        off. Raises Conflict, and changes nothing, when one of them is not there any more or not as it was, or when
+        the removal has come first (see `doom`): the pack object must not be used then.
+        """
+
+    def repack(self, old: Pack, new: Pack | None) -> None:
+        """Replace a pack by one with what is left of it (None: nothing is); as `seal`, the old object is doomed."""
+
+    def adopt(self, pack: Pack, documents: Sequence[bytes]) -> None:
+        """Make a pack that is in the object store findable (to rebuild an index); one that is here is left alone."""
+
+    def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
+        """Every pack (of a study or series), by study, series and pack ID, in bounded memory. With instances that
+        were removed but are still in the object left out.
+        """
+
+    def wasteful(self, limit: int) -> Sequence[Pack]:
+        """Packs whose objects still hold instances that were removed."""
+
+    def uncopied(self, store: str, limit: int) -> Sequence[Pack]:
+        """Packs of which no copy in the store so named was confirmed, oldest first."""
+
+    def copied(self, pack: Pack, store: str) -> None:
+        """Confirm a copy; nothing when the pack is gone."""
+
+    def doom(self, locations: Sequence[Location], due_at: int) -> None:
+        """Announce that these objects are to be removed at `due_at`, unless they come to be named before.
+
+        Said before a pack is put, so that one that is never sealed does not stay. `add` raises Conflict for a location
+        that is doomed: its bytes may vanish any moment, put them elsewhere.
+        """
+
+    def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
+        """Objects to be removed by now."""
+
+    def forget(self, locations: Sequence[Location]) -> None:
+        """These doomed objects are gone."""
+
+    def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """Whether `holder` has `name` for so long from now: it was free, had run out, or was its own already."""
+
+    def release(self, name: str, holder: str) -> None:
+        """Give a lease back; nothing when another has it."""

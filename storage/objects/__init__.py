@@ -1,7 +1,7 @@
 """Bytes under names, write-once: the `ObjectStore` Protocol and what its methods speak of."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
@@ -14,9 +14,23 @@ Source = Sequence[Buffer] | Path
 
 @dataclass(frozen=True, slots=True)
 class ObjectMeta:
-    """An object's key and its length in bytes."""
+    """An object's key, its length in bytes, and when it was written (microseconds since 1970-01-01 UTC, 0: unknown).
+
+    What `put` returns need not know the time; `head` and `scan` do.
+    """
 
     key: str
+    length: int
+    modified_at: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """Where bytes lie: `length` of them from `offset` of object `key` in the store so named."""
+
+    store: str
+    key: str
+    offset: int
     length: int
 
 

@@ -21,6 +21,13 @@ def spool(identity: Identity, digest: bytes, attempt: str = "") -> str:
     return f"spool/{identity.study_uid}/{identity.series_uid}/{name}.dcm"
 
 
+def pack(study_uid: str, series_uid: str, pack_id: str, custodian: str = "local") -> str:
+    """`packs/{custodian}/{study_uid}/{series_uid}/{pack_id}.zip`: where a pack lies."""
+    if not is_uid(study_uid) or not is_uid(series_uid):
+        raise Invalid(Fault.BAD_UID, "a UID that is not valid cannot be part of a storage key")
+    return checked(f"packs/{custodian}/{study_uid}/{series_uid}/{pack_id}.zip")
+
+
 def checked(key: str) -> str:
     """`key`, or Invalid: no empty, hidden or parent segments, nothing but letters, digits, dot, dash, underscore."""
     if not is_safe(key):
