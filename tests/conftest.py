@@ -1,0 +1,14 @@
+"""Servers that several rooms of tests share, each started once a session when the first test asks for it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests import seaweed as seaweedfs
+
+
+@pytest.fixture(scope="session")
+def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweedfs.Seaweed]:
+    """An S3 server, for tests that do not kill it."""
+    with seaweedfs.seaweed(tmp_path_factory.mktemp("seaweed") / "server") as server:
+        yield server
