@@ -84,6 +84,25 @@ class Index(Section):
 class Spool(Section):
     url: str = ""  # empty: file:///{data}/objects
     min_free_bytes: int = Field(1 << 30, ge=0)
+    max_bytes: int = Field(0, ge=0)  # 0: no bound
+
+
+class ArchiveCache(Section):
+    folder: str = ""  # empty: {data}/cache
+    max_bytes: int = Field(10 << 30, ge=0)
+
+
+class Archive(Section):
+    url: str = ""  # empty: file:///{data}/archive
+    seal: bool = True
+    seal_after_seconds: int = Field(600, ge=0)
+    seal_bytes: PositiveInt = 4 << 30
+    max_pack_bytes: PositiveInt = 8 << 30
+    cache: ArchiveCache = ArchiveCache()
+
+
+class Copies(Section):
+    url: str = ""  # empty: none are made
 
 
 class Ingest(Section):
@@ -159,6 +178,8 @@ class Config(Section):
     shutdown_seconds: PositiveInt = 8
     index: Index = Index()
     spool: Spool = Spool()
+    archive: Archive = Archive()
+    copies: Copies = Copies()
     ingest: Ingest = Ingest()
     dimse: Dimse = Dimse()
     web: Web = Web()
