@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests import postgres as postgresql
 from tests import seaweed as seaweedfs
 
 
@@ -11,4 +12,11 @@ from tests import seaweed as seaweedfs
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[seaweedfs.Seaweed]:
     """An S3 server, for tests that do not kill it."""
     with seaweedfs.seaweed(tmp_path_factory.mktemp("seaweed") / "server") as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[postgresql.Postgres]:
+    """A PostgreSQL, for tests that do not kill it."""
+    with postgresql.postgres() as server:
         yield server
