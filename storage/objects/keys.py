@@ -28,6 +28,13 @@ def pack(study_uid: str, series_uid: str, pack_id: str, custodian: str = "local"
     return checked(f"packs/{custodian}/{study_uid}/{series_uid}/{pack_id}.zip")
 
 
+def tombstone(study_uid: str, name: str) -> str:
+    """`tombstones/{study_uid}/{name}.json`: says what of a study was deleted. `name` is 16 hexadecimal digits."""
+    if not is_uid(study_uid):
+        raise Invalid(Fault.BAD_UID, "a UID that is not valid cannot be part of a storage key")
+    return checked(f"tombstones/{study_uid}/{name}.json")
+
+
 def checked(key: str) -> str:
     """`key`, or Invalid: no empty, hidden or parent segments, nothing but letters, digits, dot, dash, underscore."""
     if not is_safe(key):
