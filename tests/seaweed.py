@@ -124,26 +124,16 @@ class Seaweed:
         """Start the processes one after another: each sleeps for seconds when it does not find the one before."""
         here = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1"]
         master = f"127.0.0.1:{self.master}.{self.master + 1}"
-        self._run(
-            ["master", *here, f"-port={self.master}", f"-port.grpc={self.master + 1}", "-mdir=master", "-peers=none"]
-            + ["-volumeSizeLimitMB=1024", "-telemetry=false"]
-        )
+        self._run("master", *here, *_ports(self.master), "-mdir=master", "-peers=none", "-telemetry=false")
         self._until_answered(self.master, "/cluster/status", b'"IsLeader":true')
-        self._run(
-            ["volume", *here, f"-port={self.volume}", f"-port.grpc={self.volume + 1}", "-dir=volume", "-max=100"]
-            + [f"-master={master}", "-minFreeSpace=50MiB", "-preStopSeconds=0"]
-        )
+        volume = [f"-master={master}", "-dir=volume", "-max=100", "-minFreeSpace=50MiB", "-preStopSeconds=0"]
+        self._run("volume", *here, *_ports(self.volume), *volume)
         self._until_answered(self.master, "/dir/status", f"127.0.0.1:{self.volume}".encode())
-        self._run(
-            ["filer", *here, f"-port={self.filer}", f"-port.grpc={self.filer + 1}", f"-master={master}"]
-            + ["-localSocket=filer.sock"]
-        )
+        self._run("filer", *here, *_ports(self.filer), f"-master={master}", "-localSocket=filer.sock")
         self._until_answered(self.filer, "/healthz", b"")
-        self._run(
-            ["s3", "-ip.bind=127.0.0.1", f"-port={self.s3}", f"-port.grpc={self.s3 + 1}", "-config=s3.json"]
-            + [f"-filer=127.0.0.1:{self.filer}.{self.filer + 1}", "-localSocket=s3.sock", "-port.iceberg=0"]
-            + ["-port.lance=0", "-cacheCapacityMB=0", "-autoCreateBucket=false"]
-        )
+        door = [f"-filer=127.0.0.1:{self.filer}.{self.filer + 1}", "-config=s3.json", "-localSocket=s3.sock"]
+        door += ["-port.iceberg=0", "-port.lance=0", "-cacheCapacityMB=0", "-autoCreateBucket=false"]
+        self._run("s3", "-ip.bind=127.0.0.1", *_ports(self.s3), *door)
         self._until_answered(self.s3, "/healthz", b"")
         self._until_answered(self.master, "/dir/assign", b'"fid"')
 
@@ -169,7 +159,7 @@ class Seaweed:
         )
         assert b"fsync" in done.stdout, (done.stdout + done.stderr).decode()
 
-    def _run(self, command: list[str]) -> None:
+    def _run(self, *command: str) -> None:
         with open(self.folder / f"{command[0]}.log", "ab") as log:
             self._processes.append(
                 subprocess.Popen(
@@ -239,6 +229,10 @@ def free_port_pairs(count: int) -> list[int]:
         for sock in held:
             sock.close()
     raise AssertionError("no free ports")
+
+
+def _ports(port: int) -> tuple[str, str]:
+    return f"-port={port}", f"-port.grpc={port + 1}"
 
 
 def _weed() -> str:
