@@ -10,11 +10,20 @@ from dataclasses import dataclass
 
 from storage.dicom.frames import FrameTable, Span
 from storage.dicom.instance import BulkValue
+from storage.errors import Unavailable
 from storage.objects import Location
 
 FORMAT = 1
 BLOCK_BYTES = 1 << 20  # of a pack object, the unit in which ranged reads are verified
 BLOCK_DIGEST_BYTES = 16  # of the BLAKE3 of a block
+
+
+class Damaged(Unavailable):
+    """An object is not what was stored: flipped bytes, cut short, or never a pack. `key` names it."""
+
+    def __init__(self, what: str, *, key: str = "") -> None:
+        super().__init__(what)
+        self.key = key
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +60,9 @@ class Pack:
     """A pack object: where it lies and what it holds. `metadata` is the span of `metadata.json.gz` in the object.
 
     `instances` are in the order of the object: by instance number (those without one last), SOP Instance UID,
-    revision. The DICOM JSON of `instances[i]` is item i of the metadata. Of several with one SOP Instance UID, here
-    or in other packs of the series or loose, the one with the highest revision is served.
+    revision. The DICOM JSON of `instances[i]` is item i of the metadata, or item `positions[i]` when some that are in
+    the object were removed and are left out here. Of several with one SOP Instance UID, here or in other packs of the
+    series or loose, the one with the highest revision is served.
     """
 
     pack_id: str  # 32 hexadecimal digits; the same for the same instances
@@ -62,3 +72,4 @@ class Pack:
     metadata: Span
     blocks: Blocks
     instances: tuple[PackedInstance, ...]
+    positions: tuple[int, ...] | None = None  # of `instances` among all that are in the object; None: these are all
