@@ -48,6 +48,54 @@ _response_seconds = Histogram(
     registry=_REGISTRY,
 )
 _audit_failures = Counter("gateway_audit_failures", "Audit events that could not be written.", registry=_REGISTRY)
+_loose = Gauge(
+    "gateway_loose",
+    "What waits in the spool to be sealed, by unit (series, instances, bytes).",
+    ("unit",),
+    multiprocess_mode="mostrecent",
+    registry=_REGISTRY,
+)
+_loose_seconds = Gauge(
+    "gateway_loose_seconds",
+    "Time since an instance last came for the series that has waited longest to be sealed.",
+    multiprocess_mode="mostrecent",
+    registry=_REGISTRY,
+)
+_packs = Counter(
+    "gateway_packs", "Packs written, by what was done (sealed, compacted, copied).", ("act",), registry=_REGISTRY
+)
+_packed_instances = Counter(
+    "gateway_packed_instances", "Instances in the packs written, by what was done.", ("act",), registry=_REGISTRY
+)
+_packed_bytes = Counter(
+    "gateway_packed_bytes", "Bytes of the packs written, by what was done.", ("act",), registry=_REGISTRY
+)
+_upkeep_failures = Counter(
+    "gateway_upkeep_failures",
+    "Attempts of the workers that failed and are made again, by act (seal, compact, copy, sweep).",
+    ("act",),
+    registry=_REGISTRY,
+)
+_upkeep_stalled = Gauge(
+    "gateway_upkeep_stalled",
+    "1 while a worker gets nowhere (an object store or the index does not answer), by act.",
+    ("act",),
+    multiprocess_mode="mostrecent",
+    registry=_REGISTRY,
+)
+_doomed_waiting = Gauge(
+    "gateway_doomed_objects",
+    "Objects that are due to be deleted and are not yet, as far as the sweeper looked.",
+    multiprocess_mode="mostrecent",
+    registry=_REGISTRY,
+)
+_swept = Counter("gateway_swept_objects", "Objects deleted that nothing names any more.", registry=_REGISTRY)
+_copy_lag = Gauge(
+    "gateway_copy_lag_seconds",
+    "Time since the oldest instance came that is sealed and not yet in the copy; 0: all are.",
+    multiprocess_mode="mostrecent",
+    registry=_REGISTRY,
+)
 
 
 def stored(door: str, outcome: str, length: int) -> None:
@@ -87,6 +135,41 @@ def responded(resource: str, status: int, seconds: float) -> None:
 def audit_failed() -> None:
     """An audit event could not be written."""
     _audit_failures.inc()
+
+
+def waiting(series: int, instances: int, length: int, oldest_seconds: float) -> None:
+    """So much lies loose now."""
+    for unit, count in (("series", series), ("instances", instances), ("bytes", length)):
+        _loose.labels(unit).set(count)
+    _loose_seconds.set(oldest_seconds)
+
+
+def packed(act: str, instances: int, length: int) -> None:
+    """A pack was sealed, compacted or copied (`act`)."""
+    _packs.labels(act).inc()
+    _packed_instances.labels(act).inc(instances)
+    _packed_bytes.labels(act).inc(length)
+
+
+def upkeep_failed(act: str) -> None:
+    """A worker could not seal, compact, copy or sweep (`act`) something; it will try again."""
+    _upkeep_failures.labels(act).inc()
+
+
+def upkeep_stalled(act: str, stalled: bool) -> None:
+    """A worker gets nowhere, or goes on again."""
+    _upkeep_stalled.labels(act).set(stalled)
+
+
+def swept(objects: int, left: int) -> None:
+    """Doomed objects were deleted; so many are due and `left`."""
+    _swept.inc(objects)
+    _doomed_waiting.set(left)
+
+
+def copy_lag(seconds: float) -> None:
+    """So long ago came the oldest instance that is sealed and not yet in the copy."""
+    _copy_lag.set(seconds)
 
 
 def process_ended(pid: int) -> None:
