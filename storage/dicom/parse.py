@@ -4,9 +4,9 @@ import mmap
 import zlib
 
 import orjson
-from blake3 import blake3
 
 from storage.dicom import filemeta, jsonmodel, syntax
+from storage.dicom.digest import InstanceDigest
 from storage.dicom.elements import Encoding
 from storage.dicom.fragments import Forget
 from storage.dicom.identity import Identity, is_uid, uid
@@ -171,7 +171,7 @@ def _encoded(dataset: JsonDataset) -> bytes:
 
 
 def _digest(transfer_syntax: str, view: memoryview, start: int, forget: Forget) -> bytes:
-    hasher = blake3(transfer_syntax.encode("ascii"))
+    hasher = InstanceDigest(transfer_syntax)
     for position in range(start, len(view), _STEP):
         after = min(position + _STEP, len(view))
         hasher.update(view[position:after])

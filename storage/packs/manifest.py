@@ -1,0 +1,209 @@
+"""`manifest.json`: what a pack holds, so that the index can be made anew from packs alone.
+
+One JSON object: `format` (1), `study_uid`, `series_uid`, `pack_id`, `count`, `merkle_root`; `metadata` (`offset` and
+`length` of `metadata.json.gz`, `json_length` inflated); `blocks` (`bytes` of a block, `digests` of every block that
+ends before this entry begins: the first 16 bytes of BLAKE3 each, joined); `instances`, one a line: `sop_uid`,
+`sop_class`, `instance_number`, `transfer_syntax`, `offset`, `length`, `header_length`, `digest` (BLAKE3), `sha256`,
+`revision`, `received_at` (microseconds since 1970 UTC), `source`, `repair`, `frames` (base64 of `FrameTable.to_bytes`,
+null: none), `bulk` (path -> [VR, [[offset, length], ...]]). Offsets count from the first byte of the pack; those of
+frames and bulk values from the first byte of the data set. Digests are hexadecimal. `merkle_root` is the Merkle tree
+hash (RFC 6962 2.1, SHA-256) whose leaves are the SHA-256 digests of the instances in order.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import orjson
+from blake3 import blake3
+
+from storage.dicom.frames import FrameTable, Span
+from storage.dicom.identity import is_uid
+from storage.dicom.instance import BulkValue
+from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, FORMAT, PackedInstance
+
+NAME = "manifest.json"
+METADATA_NAME = "metadata.json.gz"
+_NONE = FrameTable.none()
+_DIGEST_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a manifest says. `instances` have no `attributes`; `blocks` are the digests of the first whole blocks."""
+
+    pack_id: str
+    study_uid: str
+    series_uid: str
+    merkle_root: bytes
+    metadata: Span
+    json_length: int
+    blocks: bytes
+    instances: tuple[PackedInstance, ...]
+    sha256s: tuple[bytes, ...]
+
+
+def pack_id(instances: Sequence[PackedInstance]) -> str:
+    """The name of the pack of these instances: 32 hexadecimal digits, the same for the same in any order."""
+    hasher = blake3()
+    for packed in sorted(instances, key=lambda packed: (packed.sop_uid, packed.revision, packed.digest)):
+        hasher.update(f"{packed.sop_uid}\n{packed.revision}\n{packed.digest.hex()}\n".encode("ascii"))
+    return hasher.hexdigest(16)
+
+
+def merkle_root(leaves: Sequence[bytes]) -> bytes:
+    """The Merkle tree hash of the leaves (RFC 6962 2.1); that of none is the SHA-256 of nothing."""
+    level = [sha256(b"\0" + leaf).digest() for leaf in leaves]
+    if not level:
+        return sha256().digest()
+    while len(level) > 1:
+        pairs = zip(level[::2], level[1::2], strict=False)
+        odd = level[-1:] if len(level) % 2 else []
+        level = [sha256(b"\1" + left + right).digest() for left, right in pairs] + odd
+    return level[0]
+
+
+def instance_line(packed: PackedInstance, digest: bytes) -> bytes:
+    """An instance with its SHA-256 as it stands in the manifest."""
+    return orjson.dumps(
+        {
+            "sop_uid": packed.sop_uid,
+            "sop_class": packed.sop_class,
+            "instance_number": packed.instance_number,
+            "transfer_syntax": packed.transfer_syntax,
+            "offset": packed.offset,
+            "length": packed.length,
+            "header_length": packed.header_length,
+            "digest": packed.digest.hex(),
+            "sha256": digest.hex(),
+            "revision": packed.revision,
+            "received_at": packed.received_at,
+            "source": packed.source,
+            "repair": packed.repair,
+            "frames": None if packed.frames == _NONE else b64encode(packed.frames.to_bytes()).decode("ascii"),
+            "bulk": {path: (value.vr, [tuple(span) for span in value.spans]) for path, value in packed.bulk.items()},
+        }
+    )
+
+
+def to_json(listed: Listed, lines: Sequence[bytes]) -> bytes:
+    """The manifest; `lines` are the `instance_line` of each instance."""
+    head = orjson.dumps(
+        {
+            "format": FORMAT,
+            "study_uid": listed.study_uid,
+            "series_uid": listed.series_uid,
+            "pack_id": listed.pack_id,
+            "count": len(lines),
+            "merkle_root": listed.merkle_root.hex(),
+            "metadata": {**listed.metadata._asdict(), "json_length": listed.json_length},
+            "blocks": {"bytes": BLOCK_BYTES, "digests": listed.blocks.hex()},
+        }
+    )
+    return b"".join((head[:-1], b',"instances":[\n', b",\n".join(lines), b"\n]}\n"))
+
+
+def from_json(data: bytes) -> Listed:
+    """The manifest that `to_json` wrote, checked in itself. Raises ValueError for anything else."""
+    try:
+        found = orjson.loads(data)
+        if found["format"] != FORMAT:
+            raise ValueError("the manifest is of a format that is not known here")
+        listed = _listed(found)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError("the manifest lacks something") from error
+    if found["count"] != len(listed.instances) or not listed.instances:
+        raise ValueError("the manifest does not list as many instances as it counts")
+    if found["blocks"]["bytes"] != BLOCK_BYTES or len(listed.blocks) % BLOCK_DIGEST_BYTES:
+        raise ValueError("the digests of the manifest are not of the blocks that are known here")
+    if listed.pack_id != pack_id(listed.instances):
+        raise ValueError("the pack is not named after the instances that its manifest lists")
+    if listed.merkle_root != merkle_root(listed.sha256s):
+        raise ValueError("the Merkle root of the manifest is not that of its instances")
+    _check_order(listed)
+    return listed
+
+
+def _listed(found: dict[str, Any]) -> Listed:
+    return Listed(
+        pack_id=_text(found["pack_id"]),
+        study_uid=_uid(found["study_uid"]),
+        series_uid=_uid(found["series_uid"]),
+        merkle_root=_digest(found["merkle_root"]),
+        metadata=Span(_number(found["metadata"]["offset"]), _number(found["metadata"]["length"])),
+        json_length=_number(found["metadata"]["json_length"]),
+        blocks=bytes.fromhex(found["blocks"]["digests"]),
+        instances=tuple(_packed(item) for item in found["instances"]),
+        sha256s=tuple(_digest(item["sha256"]) for item in found["instances"]),
+    )
+
+
+def _packed(item: dict[str, Any]) -> PackedInstance:
+    number, repair, frames = item["instance_number"], item["repair"], item["frames"]
+    return PackedInstance(
+        sop_uid=_uid(item["sop_uid"]),
+        sop_class=_uid(item["sop_class"]),
+        instance_number=None if number is None else _integer(number),
+        transfer_syntax=_uid(item["transfer_syntax"]),
+        offset=_number(item["offset"]),
+        length=_number(item["length"]),
+        header_length=_number(item["header_length"]),
+        digest=_digest(item["digest"]),
+        revision=_number(item["revision"]),
+        received_at=_number(item["received_at"]),
+        source=_text(item["source"]),
+        repair=None if repair is None else _text(repair),
+        attributes=b"",
+        frames=_NONE if frames is None else FrameTable.from_bytes(b64decode(_text(frames), validate=True)),
+        bulk={path: _bulk(vr, spans) for path, (vr, spans) in item["bulk"].items()},
+    )
+
+
+def _bulk(vr: object, spans: Sequence[tuple[object, object]]) -> BulkValue:
+    return BulkValue(_text(vr), tuple(Span(_number(offset), _number(length)) for offset, length in spans))
+
+
+def _check_order(listed: Listed) -> None:
+    """Instances must lie one after another, each with its header inside, and the metadata behind them."""
+    position = 0
+    for packed in listed.instances:
+        if packed.offset < position or packed.header_length > packed.length or not packed.revision:
+            raise ValueError("the instances that the manifest lists do not lie one after another")
+        position = packed.offset + packed.length
+    if listed.metadata.offset < position:
+        raise ValueError("the metadata does not lie behind the instances")
+
+
+def _integer(value: object) -> int:
+    if type(value) is not int:
+        raise ValueError("the manifest has something else where a number belongs")
+    return value
+
+
+def _number(value: object) -> int:
+    number = _integer(value)
+    if number < 0:
+        raise ValueError("the manifest has a negative number where there can be none")
+    return number
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError("the manifest has something else where a text belongs")
+    return value
+
+
+def _uid(value: object) -> str:
+    uid = _text(value)
+    if not is_uid(uid):
+        raise ValueError("the manifest has something else where a UID belongs")
+    return uid
+
+
+def _digest(value: object) -> bytes:
+    digest = bytes.fromhex(_text(value))
+    if len(digest) != _DIGEST_BYTES:
+        raise ValueError("the manifest has something else where a digest belongs")
+    return digest
