@@ -22,6 +22,7 @@ RANKS = [
     ["gateway.log", "gateway.metrics"],
     ["gateway.security"],
     ["gateway.archive"],
+    ["gateway.upkeep"],
     ["gateway.federation"],
     ["gateway.dimse", "gateway.web"],
     ["gateway.compose"],
