@@ -12,6 +12,7 @@ from pydicom.datadict import dictionary_VR, tag_for_keyword
 
 from storage.dicom.level import Level
 
+PATIENT_NAME = ("00100010",)
 REQUEST_ATTRIBUTES = "00400275"
 _HEX_TAG = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 MAX_PATH_DEPTH = 8
@@ -46,6 +47,7 @@ class Attribute:
     column: str = ""
     selective: bool = False
     computed: bool = False  # derived by the index from what is stored, never taken from a data set
+    tokens: bool = False  # a name that can be matched fuzzily too
 
 
 def _column(tag: str, keyword: str, vr: str, level: Level, column: str, returned: Returned) -> Attribute:
@@ -81,7 +83,7 @@ TABLE: tuple[Attribute, ...] = (
     _values("00080090", "ReferringPhysicianName", "PN", _STUDY, _ALWAYS),
     _returned("00080201", "TimezoneOffsetFromUTC", "SH", _STUDY),
     _values("00081030", "StudyDescription", "LO", _STUDY, _ASKED),
-    _values("00100010", "PatientName", "PN", _STUDY, _ALWAYS, selective=True),
+    Attribute(PATIENT_NAME, "PatientName", "PN", _STUDY, Home.VALUES, _ALWAYS, selective=True, tokens=True),
     _values("00100020", "PatientID", "LO", _STUDY, _ALWAYS, selective=True),
     _values("00100021", "IssuerOfPatientID", "LO", _STUDY, _ASKED),
     _values("00100030", "PatientBirthDate", "DA", _STUDY, _ALWAYS, selective=True),

@@ -10,8 +10,21 @@ from typing import Any
 from storage.dicom.attributes import BY_PATH, Home
 from storage.dicom.instance import JsonDataset
 from storage.dicom.level import Level
+from storage.dicom.name_tokens import tokens
 from storage.dicom.names import groups
-from storage.dicom.query import Key, Query, Range, Single, UidList, Universal, Wildcard, combined, covered, normal
+from storage.dicom.query import (
+    Fuzzy,
+    Key,
+    Query,
+    Range,
+    Single,
+    UidList,
+    Universal,
+    Wildcard,
+    combined,
+    covered,
+    normal,
+)
 
 _GROUPS = ("Alphabetic", "Ideographic", "Phonetic")
 STUDY_UID, SERIES_UID, SOP_UID = "0020000D", "0020000E", "00080018"
@@ -105,6 +118,8 @@ def _key_matches(dataset: JsonDataset, key: Key) -> bool:
     attribute = BY_PATH.get(key.path)
     if attribute is not None and attribute.home is Home.COLUMN:  # of value multiplicity 1: more would be an error
         values = values[:1]
+    if isinstance(key.matching, Fuzzy):
+        return any(token.startswith(key.matching.token) for token in tokens(values))
     if key.vr == "PN":
         return any(_name_matches(value, key.matching) for value in values)
     return any(_value_matches(value, key) for value in values)

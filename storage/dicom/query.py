@@ -6,9 +6,10 @@ import unicodedata
 from dataclasses import dataclass, field
 
 from storage.dicom import moments
-from storage.dicom.attributes import DATE_TIME_PAIRS, vr_of
+from storage.dicom.attributes import BY_PATH, DATE_TIME_PAIRS, vr_of
 from storage.dicom.identity import is_uid
 from storage.dicom.level import Level as Level
+from storage.dicom.name_tokens import is_of_characters, wanted
 from storage.dicom.names import folded
 from storage.errors import Fault, Invalid
 
@@ -56,7 +57,14 @@ class Range:
     high: str | None
 
 
-Matching = Single | UidList | Universal | Wildcard | Range
+@dataclass(frozen=True, slots=True)
+class Fuzzy:
+    """A name one of whose tokens begins with `token` (see `name_tokens`): fuzzy semantic matching (PS3.18 8.3.4.2)."""
+
+    token: str
+
+
+Matching = Single | UidList | Universal | Wildcard | Range | Fuzzy
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +97,35 @@ class Query:
     combined_datetime: bool = True
 
 
-def key(path: tuple[str, ...], text: str) -> Key:
+def key(path: tuple[str, ...], text: str, *, fuzzy: bool = False) -> Key:
     """The matching that the text of a key asks for, by the VR of the attribute (PS3.4 C.2.2.2).
 
+    With `fuzzy`, a name is matched by its tokens where the attribute has them, unless the text is a pattern that these
+    cannot serve: then literally, as other attributes are. What matches literally matches fuzzily too.
     Raises Invalid (QUERY) for an unknown attribute and for text that is no valid key of its VR: a wild card where
     there are none, a date or time that is none, an empty item in a list of UIDs, a range that ends before it begins.
     """
     vr = vr_of(path)
     if vr is None:
         raise Invalid(Fault.QUERY, f"{'.'.join(path)} is not an attribute that can be a key")
-    return Key(path, vr, _matching(vr, text, ".".join(path)))
+    matching = _matching(vr, text, ".".join(path))
+    if fuzzy and is_fuzzy(path) and not isinstance(matching, Universal):
+        matching = _fuzzy(text.strip(" \0")) or matching
+    return Key(path, vr, matching)
+
+
+def is_fuzzy(path: tuple[str, ...]) -> bool:
+    """Whether names of this attribute can be matched fuzzily."""
+    return path in BY_PATH and BY_PATH[path].tokens
+
+
+def _fuzzy(text: str) -> Fuzzy | None:
+    """A token's beginning is enough, with or without a star. One before it asks for what a name may have anywhere."""
+    asked = text.strip("*")
+    if "=" in asked or is_pattern(asked) or (text.startswith("*") and not is_of_characters(asked)):
+        return None
+    token = wanted(asked)
+    return Fuzzy(token) if token else None
 
 
 def _matching(vr: str, text: str, name: str) -> Matching:

@@ -3,12 +3,18 @@
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from storage.dicom.attributes import path_of, vr_of
 from storage.dicom.matching import items, like, matches, ordered, texts
+from storage.dicom.names import json_person_name
 from storage.dicom.query import Level, Query, key
 
 NAME = {"Alphabetic": "Wang^XiaoDong", "Ideographic": "王^小东", "Phonetic": "wáng^xiǎodōng"}
+
+
+NAMES = st.text("王小东行aBé^ ß=-'Ａ", max_size=5)
 
 
 def dataset(**values: Any) -> dict[str, Any]:
@@ -202,3 +208,22 @@ def test_order_is_total_and_unknown_comes_last() -> None:
 
 def test_a_hostile_pattern_takes_no_time() -> None:
     assert not like("a" * 1024, "*a" * 16 + "b")
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"), [("wxd", True), ("小东", True), ("xiaodong", True), ("wang^x*", True), ("李", False)]
+)
+def test_names_match_fuzzily_by_their_tokens(asked: str, found: bool) -> None:
+    query = Query(Level.STUDY, (key(("00100010",), asked, fuzzy=True),))
+    assert matches(dataset(PatientName=NAME), query) is found
+    assert matches(dataset(PatientName=["Li", NAME]), query) is found
+    assert not matches(dataset(PatientName=""), query)
+
+
+@settings(deadline=None)
+@given(NAMES, NAMES)
+def test_what_matches_literally_matches_fuzzily(name: str, asked: str) -> None:
+    entity = {"00100010": {"vr": "PN", "Value": [json_person_name(name)]}}
+    for pattern in (asked, asked + "*", name):
+        literal, fuzzy = (Query(Level.STUDY, (key(("00100010",), pattern, fuzzy=way),)) for way in (False, True))
+        assert matches(entity, fuzzy) or not matches(entity, literal)

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from storage.dicom.attributes import path_of
 from storage.dicom.query import (
+    Fuzzy,
     Key,
     Level,
     Query,
@@ -17,6 +18,7 @@ from storage.dicom.query import (
     check,
     combined,
     covered,
+    is_fuzzy,
     key,
     normal,
 )
@@ -199,3 +201,30 @@ def test_any_text_is_a_key_or_invalid(name: str, text: str) -> None:
 def test_intervals_are_never_empty(text: str, vr: str) -> None:
     interval = covered(vr, text)
     assert interval is None or interval[0] <= interval[1]
+
+
+@pytest.mark.parametrize(
+    ("text", "matching"),
+    [
+        ("Wang^Xiao", Fuzzy("wangxiao")),
+        ("WANG*", Fuzzy("wang")),
+        (" 小东 ", Fuzzy("小东")),
+        ("*小东*", Fuzzy("小东")),
+        ("*", Universal()),
+        ("", Universal()),
+        ("^", Single("^")),
+        ("*dong", Wildcard("*dong")),
+        ("w?ng", Wildcard("w?ng")),
+        ("王*东", Wildcard("王*东")),
+        ("wang=王", Single("wang=王")),
+    ],
+)
+def test_names_are_asked_for_by_token_when_a_token_can_serve(text: str, matching: object) -> None:
+    assert key(("00100010",), text, fuzzy=True).matching == matching
+    assert not isinstance(key(("00100010",), text).matching, Fuzzy)
+
+
+def test_other_attributes_are_matched_literally() -> None:
+    assert is_fuzzy(("00100010",)) and not is_fuzzy(("00080090",)) and not is_fuzzy(("00100020",))
+    assert key(("00080090",), "Wang", fuzzy=True).matching == Single("Wang")
+    assert key(("00100020",), "Wang", fuzzy=True).matching == Single("Wang")
