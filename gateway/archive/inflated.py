@@ -1,15 +1,14 @@
 """The data set of a deflated instance, inflated once for all the parts that a request wants of it."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from gateway.archive.chunks import inflated
+from gateway.archive.kept import kept
+from gateway.archive.parts import Opener
 from storage.dicom import syntax
 from storage.index import Location, Stored
-from storage.objects import Body, ObjectStore
-from storage.objects.disk_errors import translated
+from storage.objects import Body
 from storage.objects.file_body import FileBody
 
 
@@ -19,8 +18,8 @@ class Inflated:
     For the parts of one request, one after another. The file is gone when neither this nor a part is held any more.
     """
 
-    def __init__(self, store: ObjectStore, stored: Stored, folder: Path, check_room: Callable[[], None]) -> None:
-        self._store = store
+    def __init__(self, opener: Opener, stored: Stored, folder: Path, check_room: Callable[[], None]) -> None:
+        self._opener = opener
         self._folder = folder
         self._check_room = check_room
         location, header = stored.location, stored.header_length
@@ -30,21 +29,9 @@ class Inflated:
     def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
         """See `ObjectStore`; `span` counts from the first byte of the data set. Raises Exhausted as well."""
         if self._file is None:
-            self._file = self._inflate(key)
+            with self._opener.get(key, self._span) as body:
+                self._file = kept(inflated(body.chunks()), self._folder, self._check_room)
         return self._file.part(span)
-
-    def _inflate(self, key: str) -> FileBody:
-        with self._store.get(key, self._span) as body, translated("write"):
-            file, name = tempfile.mkstemp(suffix=".inflated", dir=self._folder)
-            try:
-                os.unlink(name)
-                for chunk in inflated(body.chunks()):
-                    self._check_room()  # readers must not use up the room that storing needs
-                    _write(file, chunk)
-            except BaseException:
-                os.close(file)
-                raise
-        return FileBody(file, None)
 
 
 def as_inflated(stored: Stored) -> Stored:
@@ -58,10 +45,3 @@ def as_inflated(stored: Stored) -> Stored:
         stored.digest,
         stored.revision,
     )
-
-
-def _write(file: int, data: bytes) -> None:
-    with memoryview(data) as view:
-        written = 0
-        while written < len(view):
-            written += os.write(file, view[written:])

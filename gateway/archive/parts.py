@@ -90,10 +90,14 @@ class StoredPart:
 
 
 class Parts:
-    """Parts one after another. The first is opened at once, so that a missing object is an error before the answer."""
+    """Parts one after another. The first is opened at once, so that a missing object is an error before the answer.
 
-    def __init__(self, parts: Iterator[StoredPart]) -> None:
+    `release` is called when they are closed.
+    """
+
+    def __init__(self, parts: Iterator[StoredPart], release: Callable[[], None] = lambda: None) -> None:
         self._parts = parts
+        self._release = release
         self._first: StoredPart | None = next(parts)
         self._first.open()
 
@@ -111,12 +115,13 @@ class Parts:
         if self._first is not None:
             self._first.close()
         self._first, self._parts = None, iter(())
+        self._release()
 
 
-def whole(stored: Stored) -> Reading:
+def whole(stored: Stored, *steps: Step) -> Reading:
     """The instance as a Part 10 file, as it is stored."""
     location = stored.location
-    return Reading((location.offset, location.length), (), location.length)
+    return Reading((location.offset, location.length), steps, location.length)
 
 
 def frame(stored: Stored, contents: Contents, number: int) -> Reading:

@@ -166,7 +166,7 @@ def test_a_deflated_instance_that_cannot_be_inflated_is_an_error_before_the_answ
     def full(*args: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("gateway.archive.inflated.os.write", full)
+    monkeypatch.setattr("gateway.archive.kept.os.write", full)
     with pytest.raises(Exhausted):
         house.archive.frames(ONE, [1, 2], accept=[AS_STORED], by=BY)
     assert house.left_in_staging == []
