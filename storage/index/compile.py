@@ -129,7 +129,7 @@ def _joined(shape: Shape, flavour: Flavour) -> Any:
         joined = joined.join(series, series.c.study_id == (studies.c.id if upward else flavour.unindexed(studies.c.id)))
     if shape.level >= Level.INSTANCE:
         parent = series.c.id if upward else flavour.unindexed(series.c.id)
-        joined = joined.join(instances, instances.c.series_id == parent)
+        joined = joined.join(instances, (instances.c.study_id == series.c.study_id) & (instances.c.series_id == parent))
     if shape.with_metadata:
         joined = joined.join(contents, contents.c.instance_id == instances.c.id)
     return joined
@@ -183,15 +183,18 @@ def _in_interval(date: ColumnElement[Any], time: ColumnElement[Any], names: Name
 def _has_values(term: OnValues, names: Names, flavour: Flavour) -> ColumnElement[bool]:
     """Rows of values, one for each test, of the same entity and item."""
     table, owner = (study_values, "study_id") if term.level is Level.STUDY else (series_values, "series_id")
+    owners = ("study_id", "series_id")[: term.level]
     rows = [table.alias() for _ in term.tests]
     conditions: list[ColumnElement[bool]] = []
     for row, test in zip(rows, term.tests, strict=True):
         conditions += _row_conditions(row, test, names, flavour)
         if row is not rows[0]:
-            conditions += [row.c[owner] == rows[0].c[owner], row.c.item == rows[0].c.item]
+            conditions += [row.c[name] == rows[0].c[name] for name in (*owners, "item")]
     entity = _TABLES[term.level].c.id
     if term.selective:
         return entity.in_(select(rows[0].c[owner]).where(*conditions))
+    if term.level is Level.SERIES:
+        conditions.append(rows[0].c.study_id == series.c.study_id)
     return select(constant(1)).where(rows[0].c[owner] == entity, *conditions).exists()
 
 

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ from sqlalchemy import create_engine
 from sqlalchemy.pool import NullPool
 
 from storage.errors import Exhausted, Fault, Invalid, Unavailable
+from storage.index import feed
 from storage.index.session import Session, Statements
 from storage.index.upgrade import upgrade
 
@@ -45,7 +46,6 @@ def open_connection(
     """A connection that commits durably, waits for other writers, and begins transactions only when told to."""
     connection = sqlite3.connect(path, timeout=busy_seconds, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
@@ -154,18 +154,23 @@ def _file_at(path: Path) -> tuple[int, int] | None:
 class WriteTransaction:
     """The writer's transactions: they take the write lock at once, so that what they read stays true."""
 
-    def __init__(self, connection: sqlite3.Connection, path: Path) -> None:
+    def __init__(self, connection: sqlite3.Connection, session: Session, path: Path) -> None:
         self._connection = connection
+        self._session = session
         self._path = path
         self._file = _file_at(path)
 
-    def begin(self) -> None:
-        """Raises Unavailable when another process writes for too long, or the file is not the one that was opened."""
+    def begin(self, keys: Sequence[str]) -> None:
+        """There is one lock, for the whole file.
+
+        Raises Unavailable when another process writes for too long, or the file is not the one that was opened.
+        """
         if _file_at(self._path) != self._file:
             raise Unavailable(
                 f"the index {self._path} was removed or replaced while it was in use, nothing written to it would be "
                 "found again: stop the gateway, put the file back, and start it"
             )
+        self._session.changes.clear()
         with translated():
             if self._connection.in_transaction:  # a rollback failed
                 self._connection.rollback()
@@ -174,6 +179,7 @@ class WriteTransaction:
     def commit(self) -> None:
         """On return it is durable. Raises Exhausted, Unavailable."""
         with translated():
+            feed.append(self._session)
             self._connection.execute("COMMIT")
 
     def rollback(self) -> None:

@@ -1,16 +1,18 @@
 """Adds one instance to the catalogue, inside the writer's transaction."""
 
-import time
 from typing import NamedTuple
 
 import orjson
 from sqlalchemy import bindparam, insert, select, update
 
-from storage.index import Act, Added, InstanceRecord, Outcome, documents, levels
-from storage.index.schema import changes, contents, instances, versions
+from storage.errors import Conflict
+from storage.index import Act, Added, InstanceRecord, Location, Outcome, documents, doomed, feed, levels
+from storage.index.schema import contents, instances, versions
 from storage.index.session import Session
 
-_LOCATION = (
+_OWN = (
+    "sop_class",
+    "instance_number",
     "digest",
     "transfer_syntax",
     "store",
@@ -21,21 +23,21 @@ _LOCATION = (
     "revision",
     "received_at",
     "source",
+    "repair",
+    "attributes",
 )
-_OWN = ("sop_class", "instance_number", *_LOCATION, "attributes")
 _CONTENTS = ("metadata", "frames", "bulk")
+_NAMES = ("study_id", "series_id", "sop_uid")
 
 _INSERT_INSTANCE = (
-    insert(instances)
-    .values({name: bindparam(name) for name in ("series_id", "sop_uid", *_OWN)})
-    .returning(instances.c.id)
+    insert(instances).values({name: bindparam(name) for name in (*_NAMES, *_OWN)}).returning(instances.c.id)
 )
 _INSERT_CONTENTS = insert(contents).values({name: bindparam(name) for name in ("instance_id", *_CONTENTS)})
 _KEEP_VERSION = insert(versions).from_select(
-    ["instance_id", *_LOCATION, "kept_at"],
-    select(instances.c.id, *(instances.c[name] for name in _LOCATION), bindparam("kept_at")).where(
-        instances.c.id == bindparam("instance")
-    ),
+    [*_NAMES, *_OWN, *_CONTENTS],
+    select(*(instances.c[name] for name in (*_NAMES, *_OWN)), *(contents.c[name] for name in _CONTENTS))
+    .join_from(instances, contents, contents.c.instance_id == instances.c.id)
+    .where(instances.c.id == bindparam("instance")),
 )
 _UPDATE_INSTANCE = (
     update(instances).values({name: bindparam(name) for name in _OWN}).where(instances.c.id == bindparam("instance"))
@@ -44,9 +46,6 @@ _UPDATE_CONTENTS = (
     update(contents)
     .values({name: bindparam(name) for name in _CONTENTS})
     .where(contents.c.instance_id == bindparam("instance"))
-)
-_INSERT_CHANGE = insert(changes).values(
-    {name: bindparam(name) for name in ("at", "act", "study_uid", "series_uid", "sop_uid", "revision")}
 )
 
 
@@ -73,6 +72,7 @@ def prepare(record: InstanceRecord) -> Prepared:
         "header_length": instance.header_length,
         "received_at": record.received_at,
         "source": record.source,
+        "repair": instance.repair,
         "attributes": orjson.dumps(documents.instance_attributes(instance.dataset)),
     }
     wide: dict[str, object] = {
@@ -85,28 +85,46 @@ def prepare(record: InstanceRecord) -> Prepared:
 
 def add(session: Session, prepared: Prepared) -> Added:
     """Make one instance findable; see `MetadataIndex.add`."""
-    instance = prepared.record.instance
-    identity = instance.identity
+    identity, dataset = prepared.record.instance.identity, prepared.record.instance.dataset
     study, series, found = levels.find(session, identity)
     if study is not None and series is not None and found is not None:
         return _add_again(session, prepared, study, series, found)
+    _refuse_doomed(session, prepared.record.location)
     if study is None:
-        study = levels.make_study(session, identity, instance.dataset)
+        study = levels.make_study(session, identity, dataset)
+    is_new_series = series is None
     if series is None:
-        series = levels.make_series(session, study.id, identity, instance.dataset)
-    _insert(session, prepared, series.id)
-    levels.count(session, study.id, series.id, instances=1)
+        series = levels.make_series(session, study.id, identity, dataset)
+    _insert(session, prepared, study.id, series.id)
+    levels.count_study(session, study.id, instances=1, series=int(is_new_series))
+    _count(session, prepared, study.id, series.id, instances=1)
     if identity.sop_class not in study.sop_classes.split("\\"):
         levels.refresh_sop_classes(session, study.id)
     _let_speak(session, prepared, study, series, again=False)
-    record_change(session, Act.STORED, identity.study_uid, identity.series_uid, identity.sop_uid, 1)
+    _note(session, Act.STORED, prepared, series.id, 1)
     return Added(Outcome.NEW, 1)
 
 
-def _insert(session: Session, prepared: Prepared, series_id: int) -> None:
-    sop_uid = prepared.record.instance.identity.sop_uid
-    row = session.run(_INSERT_INSTANCE, series_id=series_id, sop_uid=sop_uid, revision=1, **prepared.columns)
+def _refuse_doomed(session: Session, location: Location) -> None:
+    if doomed.due_at(session, location) is not None:
+        raise Conflict("the object is about to be removed: put the bytes elsewhere")
+
+
+def _insert(session: Session, prepared: Prepared, study_id: int, series_id: int) -> None:
+    ids = {"study_id": study_id, "series_id": series_id, "sop_uid": prepared.record.instance.identity.sop_uid}
+    row = session.run(_INSERT_INSTANCE, revision=1, **ids, **prepared.columns)
     session.run(_INSERT_CONTENTS, instance_id=row.fetchone()[0], **prepared.contents)
+
+
+def _count(session: Session, prepared: Prepared, study_id: int, series_id: int, *, instances: int) -> None:
+    length = prepared.record.location.length
+    levels.count_series(session, study_id, series_id, instances=instances, loose=1, bytes=length, touched_at=feed.now())
+
+
+def _note(session: Session, act: Act, prepared: Prepared, series_id: int, revision: int) -> None:
+    identity = prepared.record.instance.identity
+    uids = identity.study_uid, identity.series_uid, identity.sop_uid
+    feed.note(session, act, *uids, revision, series_id=series_id)
 
 
 def _add_again(
@@ -121,13 +139,15 @@ def _add_again(
     if found.digest == instance.digest:
         return Added(Outcome.SAME, found.revision)
     identity, revision = instance.identity, found.revision + 1
-    session.run(_KEEP_VERSION, instance=found.id, kept_at=now())
+    _refuse_doomed(session, prepared.record.location)
+    session.run(_KEEP_VERSION, instance=found.id)
     session.run(_UPDATE_INSTANCE, instance=found.id, revision=revision, **prepared.columns)
     session.run(_UPDATE_CONTENTS, instance=found.id, **prepared.contents)
+    _count(session, prepared, study.id, series.id, instances=0)
     if found.sop_class != identity.sop_class:
         levels.refresh_sop_classes(session, study.id)
     _let_speak(session, prepared, study, series, again=True)
-    record_change(session, Act.VERSION, identity.study_uid, identity.series_uid, identity.sop_uid, revision)
+    _note(session, Act.VERSION, prepared, series.id, revision)
     return Added(Outcome.VERSION, revision)
 
 
@@ -146,21 +166,3 @@ def _let_speak(
     name = (identity.sop_uid, identity.series_uid)
     if name < study.speaker or (again and name == study.speaker):
         levels.rewrite_study(session, study.id, identity, instance.dataset)
-
-
-def record_change(session: Session, act: Act, study_uid: str, series_uid: str, sop_uid: str, revision: int) -> None:
-    """Append to the change feed."""
-    session.run(
-        _INSERT_CHANGE,
-        at=now(),
-        act=act.value,
-        study_uid=study_uid,
-        series_uid=series_uid,
-        sop_uid=sop_uid,
-        revision=revision,
-    )
-
-
-def now() -> int:
-    """Microseconds since 1970-01-01 UTC."""
-    return time.time_ns() // 1000

@@ -14,7 +14,7 @@ from storage.dicom.instance import JsonDataset
 from storage.dicom.level import Level
 from storage.dicom.matching import first
 from storage.index import documents
-from storage.index.schema import instances, series, series_values, studies, study_values
+from storage.index.schema import instances, series, series_values, studies, study_names, study_values
 from storage.index.session import Session, constant
 
 OTHER_MODALITY = "OT"  # PS3.3 C.7.3.1.1.1
@@ -34,6 +34,7 @@ class SeriesRow(NamedTuple):
 
     id: int
     speaker_sop_uid: str
+    pack_count: int
 
 
 class InstanceRow(NamedTuple):
@@ -61,6 +62,7 @@ _FIND = (
         studies.c.sop_classes,
         series.c.id,
         series.c.speaker_sop_uid,
+        series.c.pack_count,
         instances.c.id,
         instances.c.digest,
         instances.c.revision,
@@ -69,7 +71,12 @@ _FIND = (
     .select_from(
         studies.outerjoin(
             series, (series.c.study_id == studies.c.id) & (series.c.series_uid == bindparam("series_uid"))
-        ).outerjoin(instances, (instances.c.series_id == series.c.id) & (instances.c.sop_uid == bindparam("sop_uid")))
+        ).outerjoin(
+            instances,
+            (instances.c.study_id == studies.c.id)
+            & (instances.c.series_id == series.c.id)
+            & (instances.c.sop_uid == bindparam("sop_uid")),
+        )
     )
     .where(studies.c.study_uid == bindparam("study_uid"))
 )
@@ -92,7 +99,8 @@ _INSERT_SERIES = (
     .returning(series.c.id)
 )
 _UPDATE_STUDY = update(studies).values(**_parameters(*_STUDY_COLUMNS)).where(studies.c.id == bindparam("study"))
-_UPDATE_SERIES = update(series).values(**_parameters(*_SERIES_COLUMNS)).where(series.c.id == bindparam("one_series"))
+_ONE_SERIES = (series.c.study_id == bindparam("study")) & (series.c.id == bindparam("one_series"))
+_UPDATE_SERIES = update(series).values(**_parameters(*_SERIES_COLUMNS)).where(_ONE_SERIES)
 _COUNT_STUDY = (
     update(studies)
     .values(
@@ -103,23 +111,26 @@ _COUNT_STUDY = (
 )
 _COUNT_SERIES = (
     update(series)
-    .values(instance_count=series.c.instance_count + bindparam("more_instances"))
-    .where(series.c.id == bindparam("one_series"))
+    .values(
+        instance_count=series.c.instance_count + bindparam("more_instances"),
+        loose_count=series.c.loose_count + bindparam("more_loose"),
+        loose_bytes=series.c.loose_bytes + bindparam("more_bytes"),
+    )
+    .where(_ONE_SERIES)
 )
+_TOUCH_SERIES = _COUNT_SERIES.values(touched_at=bindparam("moment"))
 _SET_MODALITIES = update(studies).values(modalities=bindparam("text")).where(studies.c.id == bindparam("study"))
 _SET_SOP_CLASSES = update(studies).values(sop_classes=bindparam("text")).where(studies.c.id == bindparam("study"))
 _MODALITIES = (
     select(series_values.c.value)
     .distinct()
-    .join_from(series, series_values, series_values.c.series_id == series.c.id)
-    .where(series.c.study_id == bindparam("study"), series_values.c.path == constant(MODALITY))
+    .where(series_values.c.study_id == bindparam("study"), series_values.c.path == constant(MODALITY))
     .order_by(series_values.c.value)
 )
 _SOP_CLASSES = (
     select(instances.c.sop_class)
     .distinct()
-    .join_from(series, instances, instances.c.series_id == series.c.id)
-    .where(series.c.study_id == bindparam("study"))
+    .where(instances.c.study_id == bindparam("study"))
     .order_by(instances.c.sop_class)
 )
 
@@ -127,15 +138,18 @@ _SOP_CLASSES = (
 class _ValuesTable:
     """The statements for the values of one level."""
 
-    def __init__(self, table: Table, owner: str) -> None:
-        self.insert = insert(table).values(_parameters("path", "item", "part", "value") | {owner: bindparam("owner")})
-        self.clear = delete(table).where(table.c[owner] == bindparam("owner"))
+    def __init__(self, table: Table, *owners: str) -> None:
+        self.insert = insert(table).values(_parameters(*owners, "path", "item", "part", "value"))
+        self.clear = delete(table).where(*(table.c[owner] == bindparam(owner) for owner in owners))
         self.clear_path = self.clear.where(table.c.path == bindparam("path"))
 
 
 _STUDY_VALUES = _ValuesTable(study_values, "study_id")
-_SERIES_VALUES = _ValuesTable(series_values, "series_id")
+_SERIES_VALUES = _ValuesTable(series_values, "study_id", "series_id")
 _COMPUTED = [constant(MODALITIES_IN_STUDY), constant(SOP_CLASSES_IN_STUDY)]
+_DROP_SERIES = delete(series).where(_ONE_SERIES)
+_DROP_STUDY = delete(studies).where(studies.c.id == bindparam("study"))
+_DROP_NAMES = delete(study_names).where(study_names.c.study_id == bindparam("study"))
 _CLEAR_STUDY_VALUES = _STUDY_VALUES.clear.where(study_values.c.path.not_in(_COMPUTED))
 
 
@@ -147,8 +161,8 @@ def find(session: Session, identity: Identity) -> Found:
         return Found()
     return Found(
         StudyRow(row[0], (row[1], row[2]), row[3]),
-        None if row[4] is None else SeriesRow(row[4], row[5]),
-        None if row[6] is None else InstanceRow(*row[6:]),
+        None if row[4] is None else SeriesRow(row[4], row[5], row[6]),
+        None if row[7] is None else InstanceRow(*row[7:]),
     )
 
 
@@ -156,40 +170,69 @@ def make_study(session: Session, identity: Identity, dataset: JsonDataset) -> St
     """A study of which this is the first instance; nothing is counted yet."""
     columns = _study_columns(identity, dataset)
     study = int(session.run(_INSERT_STUDY, study_uid=identity.study_uid, **columns).fetchone()[0])
-    _insert_values(session, _STUDY_VALUES, study, documents.values(dataset, Level.STUDY))
+    _insert_values(session, _STUDY_VALUES, documents.values(dataset, Level.STUDY), study_id=study)
     return StudyRow(study, (identity.sop_uid, identity.series_uid), "")
 
 
 def make_series(session: Session, study: int, identity: Identity, dataset: JsonDataset) -> SeriesRow:
-    """A series of which this is the first instance; the study counts it, its instances are not counted yet."""
+    """A series of which this is the first instance; neither it nor its instances are counted yet."""
     columns = _series_columns(identity, dataset)
     made = session.run(_INSERT_SERIES, study_id=study, series_uid=identity.series_uid, **columns).fetchone()[0]
-    _insert_values(session, _SERIES_VALUES, made, documents.values(dataset, Level.SERIES))
-    count(session, study, made, instances=0, series=1)
+    _insert_values(session, _SERIES_VALUES, documents.values(dataset, Level.SERIES), study_id=study, series_id=made)
     refresh_modalities(session, study)
-    return SeriesRow(made, identity.sop_uid)
+    return SeriesRow(made, identity.sop_uid, 0)
 
 
 def rewrite_study(session: Session, study: int, identity: Identity, dataset: JsonDataset) -> None:
     """Let this instance speak for the study."""
     session.run(_UPDATE_STUDY, study=study, **_study_columns(identity, dataset))
-    session.run(_CLEAR_STUDY_VALUES, owner=study)
-    _insert_values(session, _STUDY_VALUES, study, documents.values(dataset, Level.STUDY))
+    session.run(_CLEAR_STUDY_VALUES, study_id=study)
+    _insert_values(session, _STUDY_VALUES, documents.values(dataset, Level.STUDY), study_id=study)
 
 
 def rewrite_series(session: Session, study: int, one_series: int, identity: Identity, dataset: JsonDataset) -> None:
     """Let this instance speak for the series."""
-    session.run(_UPDATE_SERIES, one_series=one_series, **_series_columns(identity, dataset))
-    session.run(_SERIES_VALUES.clear, owner=one_series)
-    _insert_values(session, _SERIES_VALUES, one_series, documents.values(dataset, Level.SERIES))
+    session.run(_UPDATE_SERIES, study=study, one_series=one_series, **_series_columns(identity, dataset))
+    session.run(_SERIES_VALUES.clear, study_id=study, series_id=one_series)
+    values = documents.values(dataset, Level.SERIES)
+    _insert_values(session, _SERIES_VALUES, values, study_id=study, series_id=one_series)
     refresh_modalities(session, study)
 
 
-def count(session: Session, study: int, one_series: int, *, instances: int, series: int = 0) -> None:
-    """Add to the numbers of instances and series."""
+def count_study(session: Session, study: int, *, instances: int, series: int) -> None:
+    """Add to the numbers of a study."""
     session.run(_COUNT_STUDY, study=study, more_instances=instances, more_series=series)
-    if instances:
-        session.run(_COUNT_SERIES, one_series=one_series, more_instances=instances)
+
+
+def count_series(
+    session: Session,
+    study: int,
+    one_series: int,
+    *,
+    instances: int,
+    loose: int,
+    bytes: int,
+    touched_at: int | None = None,
+) -> None:
+    """Add to the numbers of a series: served instances, versions that lie loose, their bytes."""
+    more = {"more_instances": instances, "more_loose": loose, "more_bytes": bytes}
+    if touched_at is None:
+        session.run(_COUNT_SERIES, study=study, one_series=one_series, **more)
+    else:
+        session.run(_TOUCH_SERIES, study=study, one_series=one_series, moment=touched_at, **more)
+
+
+def drop_series(session: Session, study: int, one_series: int) -> None:
+    """Take out the row of a series of which nothing is left, and what belongs to it."""
+    session.run(_SERIES_VALUES.clear, study_id=study, series_id=one_series)
+    session.run(_DROP_SERIES, study=study, one_series=one_series)
+
+
+def drop_study(session: Session, study: int) -> None:
+    """Take out the row of a study that has no series left, and what belongs to it."""
+    session.run(_STUDY_VALUES.clear, study_id=study)
+    session.run(_DROP_NAMES, study=study)
+    session.run(_DROP_STUDY, study=study)
 
 
 def refresh_modalities(session: Session, study: int) -> None:
@@ -211,9 +254,13 @@ def refresh_sop_classes(session: Session, study: int) -> None:
 
 
 def _replace_values(session: Session, study: int, path: str, found: list[str]) -> None:
-    session.run(_STUDY_VALUES.clear_path, owner=study, path=path)
-    for item, value in enumerate(found):
-        session.run(_STUDY_VALUES.insert, owner=study, path=path, item=item, part=0, value=value)
+    session.run(_STUDY_VALUES.clear_path, study_id=study, path=path)
+    _insert_values(
+        session,
+        _STUDY_VALUES,
+        [documents.Value(path, item, 0, value) for item, value in enumerate(found)],
+        study_id=study,
+    )
 
 
 def _study_columns(identity: Identity, dataset: JsonDataset) -> dict[str, object]:
@@ -236,6 +283,6 @@ def _series_columns(identity: Identity, dataset: JsonDataset) -> dict[str, objec
     }
 
 
-def _insert_values(session: Session, table: _ValuesTable, owner: int, values: Iterable[documents.Value]) -> None:
+def _insert_values(session: Session, table: _ValuesTable, values: Iterable[documents.Value], **owner: int) -> None:
     for path, item, part, value in values:
-        session.run(table.insert, owner=owner, path=path, item=item, part=part, value=value)
+        session.run(table.insert, path=path, item=item, part=part, value=value, **owner)

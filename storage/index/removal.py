@@ -1,15 +1,15 @@
 """Takes a study, a series or an instance out of the catalogue, inside the writer's transaction."""
 
+from typing import Any
+
 import orjson
-from sqlalchemy import bindparam, delete, exists, select
+from sqlalchemy import bindparam, delete, select
 
 from storage.dicom.identity import Identity, Scope
-from storage.index import Act, Location, Removed, levels, scopes
-from storage.index.ingest import record_change
+from storage.index import Act, Location, Removed, doomed, feed, levels, scopes
 from storage.index.schema import contents, instances, series, studies, versions
 from storage.index.session import Session, constant
 
-_ALL = studies.join(series, series.c.study_id == studies.c.id).join(instances, instances.c.series_id == series.c.id)
 _PLACES = scopes.by_scope(
     select(
         studies.c.id,
@@ -19,27 +19,34 @@ _PLACES = scopes.by_scope(
         instances.c.key,
         instances.c.offset,
         instances.c.length,
-    ).select_from(_ALL)
+    ).select_from(scopes.JOINED)
 )
 _OLD_PLACES = scopes.by_scope(
-    select(versions.c.store, versions.c.key, versions.c.offset, versions.c.length).select_from(
-        _ALL.join(versions, versions.c.instance_id == instances.c.id)
+    select(
+        versions.c.id, series.c.id, versions.c.store, versions.c.key, versions.c.offset, versions.c.length
+    ).select_from(
+        scopes.JOINED.join(
+            versions,
+            (versions.c.study_id == studies.c.id)
+            & (versions.c.series_id == series.c.id)
+            & (versions.c.sop_uid == instances.c.sop_uid),
+        )
     )
 )
 _DELETE_INSTANCE = delete(instances).where(instances.c.id == bindparam("instance"))
-_DELETE_EMPTY_SERIES = delete(series).where(
-    series.c.id == bindparam("one_series"), ~exists().where(instances.c.series_id == series.c.id)
+_DELETE_CONTENTS = delete(contents).where(contents.c.instance_id == bindparam("instance"))
+_DELETE_VERSION = delete(versions).where(versions.c.id == bindparam("version"))
+_LEFT_IN_SERIES = select(series.c.instance_count).where(
+    series.c.study_id == bindparam("study"), series.c.id == bindparam("one_series")
 )
-_DELETE_EMPTY_STUDY = delete(studies).where(
-    studies.c.id == bindparam("study"), ~exists().where(series.c.study_id == studies.c.id)
-)
+_LEFT_IN_STUDY = select(studies.c.series_count).where(studies.c.id == bindparam("study"))
 
 
 _WITH_METADATA = select(*scopes.IDENTITY, contents.c.metadata).select_from(
-    _ALL.join(contents, contents.c.instance_id == instances.c.id)
+    scopes.JOINED.join(contents, contents.c.instance_id == instances.c.id)
 )
 _FIRST_OF_SERIES = (
-    _WITH_METADATA.where(series.c.id == bindparam("one_series"))
+    _WITH_METADATA.where(studies.c.id == bindparam("study"), series.c.id == bindparam("one_series"))
     .order_by(instances.c.sop_uid)
     .limit(constant(1))
     .offset(constant(0))
@@ -54,7 +61,9 @@ _FIRST_OF_STUDY = (
 _STUDY_SPEAKER = select(studies.c.speaker_sop_uid, studies.c.speaker_series_uid).where(
     studies.c.id == bindparam("study")
 )
-_SERIES_SPEAKER = select(series.c.speaker_sop_uid).where(series.c.id == bindparam("one_series"))
+_SERIES_SPEAKER = select(series.c.speaker_sop_uid).where(
+    series.c.study_id == bindparam("study"), series.c.id == bindparam("one_series")
+)
 
 
 def remove(session: Session, scope: Scope) -> Removed:
@@ -64,37 +73,46 @@ def remove(session: Session, scope: Scope) -> Removed:
     if not rows:
         raise scopes.nothing(scope)
     old = session.run(scopes.chosen(_OLD_PLACES, scope), **values).fetchall()
-    locations = dict.fromkeys([Location(*row[3:]) for row in rows] + [Location(*row) for row in old])
+    locations = tuple(dict.fromkeys([Location(*row[3:]) for row in rows] + [Location(*row[2:]) for row in old]))
     study = rows[0][0]
-    by_series: dict[int, list[int]] = {}
-    for _, one_series, instance, *_place in rows:
-        by_series.setdefault(one_series, []).append(instance)
-    for one_series, gone in by_series.items():
-        _remove_from_series(session, study, one_series, gone)
+    for one_series in dict.fromkeys(row[1] for row in rows):
+        _remove_from_series(session, study, one_series, rows, old)
     _mend_study(session, study)
-    record_change(session, Act.DELETED, scope.study_uid, scope.series_uid or "", scope.sop_uid or "", 0)
-    return Removed(len(rows), tuple(locations))
+    doomed.doom(session, locations, feed.now())
+    feed.note(session, Act.DELETED, scope.study_uid, scope.series_uid or "", scope.sop_uid or "")
+    return Removed(len(rows), locations)
 
 
-def _remove_from_series(session: Session, study: int, one_series: int, gone: list[int]) -> None:
-    for instance in gone:
-        session.run(_DELETE_INSTANCE, instance=instance)
-    emptied = session.run(_DELETE_EMPTY_SERIES, one_series=one_series).rowcount
-    levels.count(session, study, one_series, instances=-len(gone), series=-emptied)
-    if not emptied:
+def _remove_from_series(session: Session, study: int, one_series: int, rows: list[Any], old: list[Any]) -> None:
+    served = [row for row in rows if row[1] == one_series]
+    superseded = [row for row in old if row[1] == one_series]
+    for row in served:
+        session.run(_DELETE_CONTENTS, instance=row[2])
+        session.run(_DELETE_INSTANCE, instance=row[2])
+    for row in superseded:
+        session.run(_DELETE_VERSION, version=row[0])
+    bytes = sum(row[-1] for row in (*served, *superseded))
+    loose = -len(served) - len(superseded)
+    levels.count_series(session, study, one_series, instances=-len(served), loose=loose, bytes=-bytes)
+    is_empty = session.run(_LEFT_IN_SERIES, study=study, one_series=one_series).fetchone()[0] == 0
+    levels.count_study(session, study, instances=-len(served), series=-int(is_empty))
+    if is_empty:
+        levels.drop_series(session, study, one_series)
+    else:
         _mend_series(session, study, one_series)
 
 
 def _mend_series(session: Session, study: int, one_series: int) -> None:
     """Let the first of the instances that are left speak, if the speaker has gone."""
-    *uids, metadata = session.run(_FIRST_OF_SERIES, one_series=one_series).fetchone()
+    *uids, metadata = session.run(_FIRST_OF_SERIES, study=study, one_series=one_series).fetchone()
     identity = Identity(*uids)
-    if session.run(_SERIES_SPEAKER, one_series=one_series).fetchone()[0] != identity.sop_uid:
+    if session.run(_SERIES_SPEAKER, study=study, one_series=one_series).fetchone()[0] != identity.sop_uid:
         levels.rewrite_series(session, study, one_series, identity, orjson.loads(metadata))
 
 
 def _mend_study(session: Session, study: int) -> None:
-    if session.run(_DELETE_EMPTY_STUDY, study=study).rowcount:
+    if session.run(_LEFT_IN_STUDY, study=study).fetchone()[0] == 0:
+        levels.drop_study(session, study)
         return
     levels.refresh_modalities(session, study)
     levels.refresh_sop_classes(session, study)

@@ -8,9 +8,9 @@ from sqlalchemy import ColumnElement, Select, bindparam, select
 from storage.dicom.frames import FrameTable
 from storage.dicom.identity import Identity, Scope
 from storage.errors import NotFound
-from storage.index import Act, Change, Contents, Location, Stored, documents
-from storage.index.schema import changes, contents, instances, series, studies
-from storage.index.session import Session, constant
+from storage.index import Contents, Location, Stored, documents
+from storage.index.schema import contents, instances, series, studies
+from storage.index.session import Session
 
 METADATA_BATCH = 64  # instances whose metadata is in memory at once, unless
 METADATA_BATCH_BYTES = 4 << 20  # are reached before, which the last one may pass
@@ -21,7 +21,9 @@ ORDER_IN_STUDY: tuple[ColumnElement[Any], ...] = (
     instances.c.instance_number.asc().nulls_last(),
     instances.c.sop_uid,
 )
-_JOINED = studies.join(series, series.c.study_id == studies.c.id).join(instances, instances.c.series_id == series.c.id)
+JOINED = studies.join(series, series.c.study_id == studies.c.id).join(
+    instances, (instances.c.study_id == studies.c.id) & (instances.c.series_id == series.c.id)
+)
 IDENTITY = (studies.c.study_uid, series.c.series_uid, instances.c.sop_uid, instances.c.sop_class)
 
 
@@ -67,35 +69,20 @@ _STORED = by_scope(
         instances.c.digest,
         instances.c.revision,
     )
-    .select_from(_JOINED)
+    .select_from(JOINED)
     .order_by(*ORDER_IN_STUDY)
 )
-_IDS = by_scope(select(instances.c.id).select_from(_JOINED).order_by(*ORDER_IN_STUDY))
+_IDS = by_scope(select(instances.c.id).select_from(JOINED).order_by(*ORDER_IN_STUDY))
 _CONTENTS = _one_instance(
     select(contents.c.frames, contents.c.bulk).select_from(
-        _JOINED.join(contents, contents.c.instance_id == instances.c.id)
+        JOINED.join(contents, contents.c.instance_id == instances.c.id)
     )
 )
-_DIGEST = _one_instance(select(instances.c.digest).select_from(_JOINED))
+_DIGEST = _one_instance(select(instances.c.digest).select_from(JOINED))
 _METADATA = (
     select(*IDENTITY, contents.c.metadata)
-    .select_from(_JOINED.join(contents, contents.c.instance_id == instances.c.id))
+    .select_from(JOINED.join(contents, contents.c.instance_id == instances.c.id))
     .where(instances.c.id == bindparam("instance"))
-)
-_CHANGES = (
-    select(
-        changes.c.seq,
-        changes.c.at,
-        changes.c.act,
-        changes.c.study_uid,
-        changes.c.series_uid,
-        changes.c.sop_uid,
-        changes.c.revision,
-    )
-    .where(changes.c.seq > bindparam("after"))
-    .order_by(changes.c.seq)
-    .limit(bindparam("limit"))
-    .offset(constant(0))
 )
 
 
@@ -147,12 +134,6 @@ def next_metadata(session: Session, waiting: deque[int]) -> list[tuple[Identity,
             batch.append((Identity(*row[:4]), row[4]))
             length += len(row[4])
     return batch
-
-
-def changes_after(session: Session, after: int, limit: int) -> list[Change]:
-    """See `MetadataIndex.changes`."""
-    rows = session.run(_CHANGES, after=after, limit=limit).fetchall()
-    return [Change(row[0], row[1], Act(row[2]), *row[3:]) for row in rows]
 
 
 def nothing(scope: Scope) -> NotFound:

@@ -65,13 +65,17 @@ class Statements:
 
 
 class Session:
-    """One driver connection; not to be used by two threads at a time."""
+    """One driver connection; not to be used by two threads at a time.
 
-    __slots__ = ("_connection", "_statements")
+    `changes` are rows of the change feed that wait for the end of the transaction (see `feed`).
+    """
+
+    __slots__ = ("_connection", "_statements", "changes")
 
     def __init__(self, connection: DriverConnection, statements: Statements) -> None:
         self._connection = connection
         self._statements = statements
+        self.changes: list[Mapping[str, object]] = []
 
     def run(self, statement: ClauseElement, **values: object) -> Cursor:
         """Execute a module-level `statement` with its parameters by name."""

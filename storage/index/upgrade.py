@@ -14,7 +14,7 @@ def upgrade(connection: Connection) -> None:
     """Run the migrations that are missing, inside the transaction that `connection` has begun.
 
     The caller makes sure that it is the only one (a lock that the transaction holds). Raises Unavailable for tables
-    that a newer version of the program made.
+    of a form that it does not know.
     """
     if current(connection) == REVISION:
         return
@@ -29,8 +29,8 @@ def upgrade(connection: Connection) -> None:
     found = current(connection)
     if found is not None and found not in known:
         raise Unavailable(
-            f"the index was written by a newer version of the gateway (its form is {found}, this version knows "
-            f"{REVISION}): run that version, or build the index anew in another place"
+            f"the index has the form {found} and this version of the gateway knows {REVISION}: run the version that "
+            "wrote it (a newer version is never undone), or move the index away and build it anew by `gateway reindex`"
         )
     config.attributes["connection"] = connection
     command.upgrade(config, "head")

@@ -6,7 +6,7 @@ alone pays for no change of threads; many share a transaction.
 
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +20,8 @@ QUEUE_SECONDS = 30.0  # how long a caller waits for its place in the queue
 class Transaction(Protocol):
     """How transactions begin and end; all raise StorageError when they cannot. `begin` first undoes one left open."""
 
-    def begin(self) -> None: ...
+    def begin(self, keys: Sequence[str]) -> None:
+        """`keys` name, sorted, all that the work of the group is about, for databases that lock by it."""
 
     def commit(self) -> None: ...
 
@@ -30,10 +31,11 @@ class Transaction(Protocol):
 class _Job:
     """A piece of work; `turn` is set when it is finished, or when its caller is to write the next group."""
 
-    __slots__ = ("error", "finished", "result", "turn", "work")
+    __slots__ = ("error", "finished", "keys", "result", "turn", "work")
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], keys: Sequence[str]) -> None:
         self.work = work
+        self.keys = keys
         self.turn = threading.Event()
         self.finished = False
         self.result: Any = None
@@ -58,12 +60,14 @@ class Writer:
         self._room = threading.Condition(lock)
         self._idle = threading.Condition(lock)
 
-    def run(self, work: Callable[[], Result]) -> Result:
+    def run(self, work: Callable[[], Result], keys: Sequence[str] = ()) -> Result:
         """What `work` returns, once it is committed. Raises what it raises, after undoing what it did.
+
+        `keys`: see `Transaction.begin`.
 
         Raises Exhausted when too much waits already, Unavailable when the writer is closed or cannot commit.
         """
-        job = _Job(work)
+        job = _Job(work, keys)
         if not self._takes_the_lead(job):
             job.turn.wait()
         if not job.finished:
@@ -119,7 +123,7 @@ class Writer:
         """Finish every job. One whose work fails is left out, and the others are written without it."""
         while group:
             try:
-                self._transaction.begin()
+                self._transaction.begin(sorted({key for job in group for key in job.keys}))
                 results = self._work(group)
                 if results is not None:
                     self._transaction.commit()

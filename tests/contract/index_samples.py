@@ -19,8 +19,8 @@ def instance(study: int = 1, series: int = 1, number: int = 1, **changes: Any) -
     return parse(samples.part10(samples.ct(study, series, number, **changes)))
 
 
-def record(made: Instance, *, received_at: int = 1, source: str = "test") -> InstanceRecord:
-    key = f"spool/{made.identity.sop_uid}.{made.digest.hex()[:12]}.dcm"
+def record(made: Instance, *, received_at: int = 1, source: str = "test", attempt: str = "") -> InstanceRecord:
+    key = f"spool/{made.identity.sop_uid}.{made.digest.hex()[:12]}{attempt}.dcm"
     return InstanceRecord(made, Location("spool", key, 0, 1000), received_at, source)
 
 

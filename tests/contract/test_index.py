@@ -2,7 +2,6 @@
 
 import threading
 import tracemalloc
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,32 +9,11 @@ import pytest
 
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
-from storage.errors import Invalid, NotFound, Unavailable
+from storage.errors import Conflict, Invalid, NotFound, Unavailable
 from storage.index import Act, Added, MetadataIndex, Outcome
-from storage.index.sqlite import SqliteIndex
 from tests import samples
+from tests.contract.conftest import Open
 from tests.contract.index_samples import ask, first, firsts, instance, json_instance, record, scope_of
-
-Open = Callable[[], MetadataIndex]
-
-
-@pytest.fixture(params=["sqlite"])
-def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
-    """Opens the same index as often as it is called, as several processes would; all are closed at the end."""
-    indexes: list[MetadataIndex] = []
-
-    def open_one() -> MetadataIndex:
-        indexes.append(SqliteIndex(tmp_path / "folder" / "index.sqlite"))
-        return indexes[-1]
-
-    yield open_one
-    for index in indexes:
-        index.close()
-
-
-@pytest.fixture
-def index(opened: Open) -> MetadataIndex:
-    return opened()
 
 
 def study(number: int = 1) -> str:
@@ -251,7 +229,9 @@ class TestRemove:
         assert sorted(location.key for location in removed.locations) == sorted(
             record(each).location.key for each in (old, new)
         )
-        assert index.add(record(old)) == Added(Outcome.NEW, 1)
+        with pytest.raises(Conflict):
+            index.add(record(old))
+        assert index.add(record(old, attempt="-1")) == Added(Outcome.NEW, 1)
 
     def test_a_series_goes_and_the_rest_stays(self, index: MetadataIndex) -> None:
         for number in range(1, 4):

@@ -1,5 +1,6 @@
 """SQL search against the plain oracle: random data sets, random queries, the same answers in the same order."""
 
+import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,14 +170,18 @@ def index() -> Iterator[MetadataIndex]:
         index.close()
 
 
+_ATTEMPTS = itertools.count()
+
+
 def refill(index: MetadataIndex, datasets: list[JsonDataset]) -> None:
     for number in range(10):
         try:
             index.remove(Scope(f"1.{number}"))
         except NotFound:
             break
+    attempt = f"-{next(_ATTEMPTS)}"  # what was removed is doomed: its name is not to be used again
     for each in datasets:
-        index.add(record(json_instance(each)))
+        index.add(record(json_instance(each), attempt=attempt))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))

@@ -113,14 +113,14 @@ CREATE TEMP TABLE n AS
     WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c WHERE n < {studies}) SELECT n FROM c;
 INSERT INTO studies
     SELECT n, '1.2.' || n, 20000101 + n % 9999, '100000.000000', '1', '1', 1, 1, 'CT', '1', '{{}}' FROM n;
-INSERT INTO series SELECT n, n, '1.2.' || n || '.1', 1, '', '', '1', 1, '{{}}' FROM n;
+INSERT INTO series SELECT n, n, '1.2.' || n || '.1', 1, '', '', '1', 1, 1, 1, 1, 0, '{{}}' FROM n;
 INSERT INTO instances
-    SELECT n, n, '1.2.' || n || '.1.1', '1', 1, x'00', '1', 's', 'k', 0, 1, 0, 1, 1, 't', '{{}}' FROM n;
+    SELECT n, n, n, '1.2.' || n || '.1.1', '1', 1, x'00', '1', 's', 'k', 0, 1, 0, 1, 1, 't', NULL, '{{}}' FROM n;
 INSERT INTO study_values SELECT n, '00100020', 0, 0, 'P' || n FROM n;
 INSERT INTO study_values SELECT n, '00080050', 0, 0, 'A' || n FROM n;
 INSERT INTO study_values SELECT n, '00100010', 0, 0, 'name' || n || '^x' FROM n;
 INSERT INTO study_values SELECT n, '00100040', 0, 0, 'M' FROM n;
-INSERT INTO series_values SELECT n, '00080060', 0, 0, 'CT' FROM n;
+INSERT INTO series_values SELECT n, n, '00080060', 0, 0, 'CT' FROM n;
 """
 
 
@@ -157,7 +157,7 @@ def test_searches_use_the_indexes(
     index: SqliteIndex, path: Path, level: Level, keys: dict[str, str], uses: str
 ) -> None:
     _fill(path, 2000)
-    search = compile.search(ask(level, keys), index._flavour, with_metadata=False)
+    search = compile.search(ask(level, keys), index._engine.flavour, with_metadata=False)
     connection = sqlite3.connect(path)
     values = search.rows.bind(search.values | {"limit": 100, "offset": 0})
     plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + search.rows.sql, values)]
@@ -197,7 +197,7 @@ class TestFaults:
     def test_a_bad_record_does_not_sink_the_others_of_its_group(self, index: SqliteIndex) -> None:
         good = [record(instance(1, 1, number)) for number in range(8)]
         bad = record(instance(2), source="\ud800")  # cannot be encoded
-        blocker = sqlite3.connect(index._readers._path, isolation_level=None)
+        blocker = sqlite3.connect(index._engine.readers._path, isolation_level=None)
         blocker.execute("BEGIN IMMEDIATE")
         results: list[object] = []
 
@@ -219,12 +219,12 @@ class TestFaults:
 
     def test_a_full_disk_is_exhausted_and_leaves_nothing_half(self, index: SqliteIndex) -> None:
         index.add(record(instance(1)))
-        pages = index._connection.execute("PRAGMA page_count").fetchone()[0]
-        index._connection.execute(f"PRAGMA max_page_count = {pages}")
+        pages = index._engine.connection.execute("PRAGMA page_count").fetchone()[0]
+        index._engine.connection.execute(f"PRAGMA max_page_count = {pages}")
         with pytest.raises(Exhausted, match="full"):
             for number in range(2, 60):
                 index.add(record(instance(1, number)))
-        index._connection.execute("PRAGMA max_page_count = 1000000")
+        index._engine.connection.execute("PRAGMA max_page_count = 1000000")
         [row] = index.search(ask(Level.STUDY)).rows
         assert first(row, "NumberOfStudyRelatedInstances") == len(index.search(Query(Level.INSTANCE)).rows)
         index.add(record(instance(3)))
@@ -245,7 +245,7 @@ class TestFaults:
 
     def test_what_is_larger_than_a_row_can_be_is_invalid(self, index: SqliteIndex) -> None:
         long = {"00104000": {"vr": "LT", "Value": ["x" * 100_000]}}
-        index._connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)
+        index._engine.connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 50_000)
         with pytest.raises(Invalid) as raised:
             index.add(record(json_instance(instance().dataset | long)))
         assert raised.value.fault is Fault.TOO_LARGE
@@ -253,8 +253,8 @@ class TestFaults:
 
     def test_commits_reach_the_disk_before_they_are_answered(self, index: SqliteIndex) -> None:
         full = 2
-        assert index._connection.execute("PRAGMA synchronous").fetchone() == (full,)
-        assert index._connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+        assert index._engine.connection.execute("PRAGMA synchronous").fetchone() == (full,)
+        assert index._engine.connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
     def test_errors_of_sqlite_carry_no_values(self) -> None:
         connection = sqlite3.connect(":memory:")
@@ -264,7 +264,7 @@ class TestFaults:
         connection.close()
 
     def test_too_many_readers_are_exhausted(self, index: SqliteIndex, path: Path) -> None:
-        readers = Readers(path, Statements(index._flavour.dialect), most=1, wait_seconds=0.01)
+        readers = Readers(path, Statements(index._engine.flavour.dialect), most=1, wait_seconds=0.01)
         with readers.session(), pytest.raises(Exhausted), readers.session():
             pass
         with readers.session() as session:
@@ -287,7 +287,7 @@ def test_brackets_are_literal(pattern: str) -> None:
 
 
 def test_statements_of_one_shape_are_compiled_once(index: SqliteIndex) -> None:
-    flavour: Flavour = index._flavour
+    flavour: Flavour = index._engine.flavour
     one = compile.search(ask(Level.STUDY, {"PatientID": "1"}), flavour, with_metadata=False)
     other = compile.search(ask(Level.STUDY, {"PatientID": "2"}), flavour, with_metadata=False)
     assert one.rows is other.rows and one.values != other.values
@@ -296,7 +296,7 @@ def test_statements_of_one_shape_are_compiled_once(index: SqliteIndex) -> None:
 @pytest.mark.parametrize(("level", "name"), [(Level.INSTANCE, "SOPInstanceUID"), (Level.STUDY, "SOPClassesInStudy")])
 def test_lists_of_uids_of_every_length_are_one_statement(index: SqliteIndex, level: Level, name: str) -> None:
     queries = [ask(level, {name: ",".join(f"1.{n}" for n in range(length))}) for length in (2, 3, 4096)]
-    searches = [compile.search(each, index._flavour, with_metadata=False) for each in queries]
+    searches = [compile.search(each, index._engine.flavour, with_metadata=False) for each in queries]
     assert searches[0].rows is searches[1].rows is searches[2].rows
 
 

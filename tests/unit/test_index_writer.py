@@ -1,6 +1,6 @@
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -13,6 +13,7 @@ class Ledger:
 
     def __init__(self) -> None:
         self.committed: list[list[int]] = []
+        self.keys: list[list[str]] = []
         self.open: list[int] | None = None
         self.gate = threading.Event()
         self.gate.set()
@@ -20,7 +21,8 @@ class Ledger:
         self.fail_begin: Exception | None = None
         self.fail_commit: Exception | None = None
 
-    def begin(self) -> None:
+    def begin(self, keys: Sequence[str]) -> None:
+        self.keys.append(list(keys))
         assert self.open is None, "two transactions at once"
         if self.fail_begin is not None:
             raise self.fail_begin
@@ -229,3 +231,20 @@ def test_many_threads_lose_and_double_nothing(ledger: Ledger) -> None:
     written = ledger.written
     assert len(written) == len(set(written)) == 2400
     assert sum(results) == sum(written) * 10
+
+
+def test_a_transaction_is_told_what_its_group_is_about(ledger: Ledger) -> None:
+    writer = Writer(ledger, group_max=8)
+    writer.run(ledger.write(1), ["b", "a"])
+    ledger.gate.clear()
+    ledger.entered.clear()
+    first, _ = in_threads(writer, [ledger.write(2)])
+    assert ledger.entered.wait(10)
+    names = [["d"], ["c", "d"]]
+    more = [threading.Thread(target=writer.run, args=(ledger.write(3), each)) for each in names]
+    for thread in more:
+        thread.start()
+    waits(writer, 2)
+    ledger.gate.set()
+    joined([*first, *more])
+    assert ledger.keys == [["a", "b"], [], ["c", "d"]]

@@ -1,0 +1,39 @@
+"""Objects that are doomed: named by nothing, and removed from their store when it is due."""
+
+from collections.abc import Iterable
+
+from sqlalchemy import bindparam, delete, select
+from sqlalchemy.dialects.postgresql import insert  # SQLite took over these words of its own accord
+
+from storage.index import Location
+from storage.index.schema import removals
+from storage.index.session import Session
+
+_DOOM = insert(removals).values({name: bindparam(name) for name in ("store", "key", "due_at")})
+# What was to go earlier goes earlier.
+_DOOM = _DOOM.on_conflict_do_update(
+    index_elements=["store", "key"],
+    set_={"due_at": _DOOM.excluded.due_at},
+    where=removals.c.due_at > _DOOM.excluded.due_at,
+)
+_ONE = (removals.c.store == bindparam("store")) & (removals.c.key == bindparam("key"))
+_DUE_AT = select(removals.c.due_at).where(_ONE)
+_FORGET = delete(removals).where(_ONE)
+
+
+def doom(session: Session, locations: Iterable[Location], due_at: int) -> None:
+    """Let these objects be removed at `due_at`, or when they were to be already."""
+    for store, key in dict.fromkeys((location.store, location.key) for location in locations):
+        session.run(_DOOM, store=store, key=key, due_at=due_at)
+
+
+def due_at(session: Session, location: Location) -> int | None:
+    """When the object there is to be removed; None when it is not doomed."""
+    row = session.run(_DUE_AT, store=location.store, key=location.key).fetchone()
+    return None if row is None else int(row[0])
+
+
+def forget(session: Session, locations: Iterable[Location]) -> None:
+    """These objects are gone, or are named now."""
+    for location in locations:
+        session.run(_FORGET, store=location.store, key=location.key)

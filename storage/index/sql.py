@@ -1,0 +1,119 @@
+"""The index in any SQL database: each method of the Protocol is one session of an `Engine`."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+
+from sqlalchemy import bindparam, update
+
+from storage.dicom.identity import Identity, Scope
+from storage.dicom.query import Query
+from storage.errors import Unavailable
+from storage.index import (
+    Added,
+    Change,
+    Contents,
+    Documents,
+    InstanceRecord,
+    Page,
+    Removed,
+    Stored,
+    compile,
+    feed,
+    ingest,
+    removal,
+    results,
+    scopes,
+)
+from storage.index.engine import Engine
+from storage.index.schema import probes
+from storage.index.session import Session, constant
+
+MAX_ROWS = 10_000  # that one search returns, whatever its limit
+MAX_COUNTED = 10_000  # further matches that are counted exactly
+MAX_OFFSET = 1 << 40
+
+_PROBE = update(probes).values(at=bindparam("moment")).where(probes.c.id == constant(1))
+
+
+class SqlIndex:
+    """`PackingIndex` in the database of `engine`. `documents` gives the metadata that is in packs."""
+
+    def __init__(self, engine: Engine, documents: Documents | None = None) -> None:
+        self._engine = engine
+        self._documents = documents
+
+    def add(self, record: InstanceRecord) -> Added:
+        """See `MetadataIndex`. Raises Exhausted when there is no room or too much waits, otherwise Unavailable."""
+        prepared = ingest.prepare(record)
+        studies = [record.instance.identity.study_uid]
+        return self._engine.write(lambda session: ingest.add(session, prepared), studies=studies)
+
+    def remove(self, scope: Scope) -> Removed:
+        """See `MetadataIndex`."""
+        return self._engine.write(lambda session: removal.remove(session, scope), studies=[scope.study_uid])
+
+    def holds(self, identity: Identity, digest: bytes) -> bool:
+        """See `MetadataIndex`."""
+        with self._engine.reading() as session:
+            return scopes.digest_of(session, identity) == digest
+
+    def search(self, query: Query) -> Page:
+        """See `MetadataIndex`. Raises Invalid (QUERY) for keys that cannot be matched at the query's level."""
+        wanted = results.selection(query)
+        statements = compile.search(query, self._engine.flavour, with_metadata=wanted.needs_metadata)
+        offset, limit = min(query.offset, MAX_OFFSET), min(query.limit, MAX_ROWS)
+        found = []
+        remaining = 0
+        with self._engine.reading() as session:
+            if limit:
+                values = statements.values | {"limit": limit + 1, "offset": offset}
+                found = session.execute(statements.rows, values).fetchall()
+            if len(found) > limit or not limit:
+                seen = offset + limit
+                values = statements.values | {"bound": seen + MAX_COUNTED + 1}
+                remaining = max(0, session.execute(statements.counting, values).fetchone()[0] - seen)
+        rows = results.results(found[:limit], query.level, wanted)
+        return Page(rows, min(remaining, MAX_COUNTED), remaining_is_exact=remaining <= MAX_COUNTED)
+
+    def locate(self, scope: Scope) -> Sequence[Stored]:
+        """See `MetadataIndex`."""
+        with self._engine.reading() as session:
+            return scopes.locate(session, scope)
+
+    def contents(self, scope: Scope) -> Contents:
+        """See `MetadataIndex`."""
+        with self._engine.reading() as session:
+            return scopes.contents_of(session, scope)
+
+    def metadata(self, scope: Scope) -> Iterator[tuple[Identity, bytes]]:
+        """See `MetadataIndex`. An instance that is removed meanwhile is left out."""
+        with self._engine.reading() as session:
+            instances = scopes.ids(session, scope)
+        return self._metadata_of(instances)
+
+    def _metadata_of(self, instances: list[int]) -> Iterator[tuple[Identity, bytes]]:
+        waiting = deque(instances)
+        while waiting:
+            with self._engine.reading() as session:
+                batch = scopes.next_metadata(session, waiting)
+            yield from batch
+
+    def changes(self, after: int, limit: int) -> Sequence[Change]:
+        """See `MetadataIndex`."""
+        with self._engine.reading() as session:
+            return feed.after(session, after, limit)
+
+    def check(self) -> None:
+        """See `MetadataIndex`. Commits a row, so that a full or read-only disk is noticed."""
+        self._engine.write(_probe, studies=[])
+        with self._engine.reading() as session:
+            feed.after(session, 0, 1)
+
+    def close(self) -> None:
+        """See `MetadataIndex`."""
+        self._engine.close()
+
+
+def _probe(session: Session) -> None:
+    if session.run(_PROBE, moment=feed.now()).rowcount != 1:
+        raise Unavailable("a table of the index lacks the row that is written to test it: the index was damaged")
