@@ -49,11 +49,11 @@ def put(store: ObjectStore, tombstone: Tombstone) -> None:
     store.put(keys.tombstone(scope.study_uid, secrets.token_hex(_NAME_BYTES)), [orjson.dumps(document)])
 
 
-def scan(store: ObjectStore, study_uid: str | None = None) -> Iterator[tuple[str, Tombstone]]:
-    """Every tombstone (of a study), with its key. Raises Unavailable, also for one that cannot be read: to pass over
-    it would be to bring back what was deleted.
+def scan(store: ObjectStore, study_uid: str | None = None, *, after: str = "") -> Iterator[tuple[str, Tombstone]]:
+    """Every tombstone (of a study; `after` a key), with its key. Raises Unavailable, also for one that cannot be read:
+    to pass over it would be to bring back what was deleted.
     """
-    for meta in store.scan(PREFIX if study_uid is None else f"{PREFIX}{study_uid}/"):
+    for meta in store.scan(PREFIX if study_uid is None else f"{PREFIX}{study_uid}/", after=after):
         yield meta.key, _read(store, meta)
 
 

@@ -8,6 +8,12 @@ from storage.errors import Fault, Invalid
 MAX_KEY_LENGTH = 512
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 
+_PACK = re.compile(r"packs/[^/]+/(?P<study>[0-9.]+)/(?P<series>[0-9.]+)/[0-9a-f]+\.zip", re.ASCII)
+_SPOOL = re.compile(
+    r"spool/(?P<study>[0-9.]+)/(?P<series>[0-9.]+)/(?P<sop>[0-9.]+)\.(?P<digest>[0-9a-f]{12})(-[0-9a-f]+)?\.dcm",
+    re.ASCII,
+)
+
 
 def spool(identity: Identity, digest: bytes, attempt: str = "") -> str:
     """`spool/{study_uid}/{series_uid}/{sop_uid}.{digest12}.dcm`: where a loose instance lies.
@@ -21,11 +27,23 @@ def spool(identity: Identity, digest: bytes, attempt: str = "") -> str:
     return f"spool/{identity.study_uid}/{identity.series_uid}/{name}.dcm"
 
 
+def instance_of_spool(key: str) -> tuple[str, str, str, str] | None:
+    """Study, Series and SOP Instance UID and the first 12 digits of the digest in a key of `spool`, else None."""
+    found = _SPOOL.fullmatch(key)
+    return (found["study"], found["series"], found["sop"], found["digest"]) if found else None
+
+
 def pack(study_uid: str, series_uid: str, pack_id: str, custodian: str = "local") -> str:
     """`packs/{custodian}/{study_uid}/{series_uid}/{pack_id}.zip`: where a pack lies."""
     if not is_uid(study_uid) or not is_uid(series_uid):
         raise Invalid(Fault.BAD_UID, "a UID that is not valid cannot be part of a storage key")
     return checked(f"packs/{custodian}/{study_uid}/{series_uid}/{pack_id}.zip")
+
+
+def series_of_pack(key: str) -> tuple[str, str] | None:
+    """The Study and Series Instance UID in the key of a pack; None for any other key."""
+    found = _PACK.fullmatch(key)
+    return (found["study"], found["series"]) if found else None
 
 
 def tombstone(study_uid: str, name: str) -> str:

@@ -1,0 +1,98 @@
+"""Tries one piece of work after another; what failed is tried again later, ever more rarely, and holds up nothing."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from gateway import log
+from gateway.archive.leases import Busy
+from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
+from storage.packs import Damaged
+
+_T = TypeVar("_T")
+
+_SECOND = 1_000_000
+_LONGEST_SECONDS = {Damaged: 3600, NotFound: 600, Conflict: 300, Unavailable: 300}
+_FIRST_SECONDS = 5
+_MAX_KEPT = 10_000
+_IN_SUCCESSION = 3  # so many unavailable ones one after another: it is not their fault
+
+_log = log.get(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What came of one run."""
+
+    done: int = 0
+    failed: int = 0
+    busy: int = 0
+
+
+@dataclass(slots=True)
+class _Failure:
+    times: int
+    not_before: int
+
+
+class Attempts:
+    """Remembers what failed how often. `act` names the work in the log; `failed` is told of each failure."""
+
+    def __init__(self, act: str, *, clock: Callable[[], int], failed: Callable[[], None]) -> None:
+        self._act = act
+        self._clock = clock
+        self._failed = failed
+        self._failures: dict[str, _Failure] = {}
+
+    @property
+    def waiting(self) -> int:
+        """How many are not to be tried now: ask the index for so many more, that they hide no others."""
+        now = self._clock()
+        return sum(failure.not_before > now for failure in self._failures.values())
+
+    def run(self, work: Iterable[_T], *, key: Callable[[_T], str], do: Callable[[_T], object]) -> Tally:
+        """Try each whose time has come.
+
+        Raises Exhausted at once, and Unavailable when that stopped several in succession: then it is not they that
+        are at fault, and the caller is to wait.
+        """
+        done = failed = busy = unavailable = 0
+        for one in work:
+            if self._is_waiting(key(one)):
+                continue
+            try:
+                do(one)
+            except Busy:
+                busy += 1
+            except Exhausted:
+                raise
+            except StorageError as error:
+                failed += 1
+                self._remember(key(one), error)
+                unavailable = unavailable + 1 if _is_outage(error) else 0
+                if unavailable == _IN_SUCCESSION:
+                    raise
+            else:
+                done += 1
+                unavailable = 0
+                self._failures.pop(key(one), None)
+        return Tally(done, failed, busy)
+
+    def _is_waiting(self, name: str) -> bool:
+        failure = self._failures.get(name)
+        return failure is not None and failure.not_before > self._clock()
+
+    def _remember(self, name: str, error: StorageError) -> None:
+        self._failed()
+        times = self._failures[name].times + 1 if name in self._failures else 1
+        longest = next((seconds for kind, seconds in _LONGEST_SECONDS.items() if isinstance(error, kind)), 3600)
+        pause = min(_FIRST_SECONDS * 2 ** min(times - 1, 20), longest)
+        if name not in self._failures and len(self._failures) >= _MAX_KEPT:
+            self._failures.pop(next(iter(self._failures)))
+        self._failures[name] = _Failure(times, self._clock() + pause * _SECOND)
+        tell = _log.info if isinstance(error, Conflict) else _log.warning if _is_outage(error) else _log.error
+        tell(f"cannot {self._act} it now", key=name, why=str(error), attempt=times, again_in_seconds=pause)
+
+
+def _is_outage(error: StorageError) -> bool:
+    return isinstance(error, Unavailable) and not isinstance(error, Damaged)

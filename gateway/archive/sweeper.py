@@ -1,0 +1,112 @@
+"""Deletes objects that nothing names any more, after a while in which those who were reading them may finish."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Event
+
+from gateway import log, metrics
+from gateway.archive.clock import SECOND, microseconds
+from gateway.archive.leases import Busy, SeriesLease
+from gateway.archive.places import ARCHIVE, COPY
+from gateway.archive.publishing import is_named
+from gateway.archive.steps import SWEPT, Hook, Stopped, unwatched
+from storage.errors import StorageError
+from storage.index import PackingIndex
+from storage.objects import Location, ObjectStore, keys
+
+GRACE_SECONDS = 60.0
+_AT_ONCE = 1000
+_MAX_LEFT = 100_000
+
+_log = log.get(__name__)
+
+
+class Sweeper:
+    """Deletes what the index has doomed: loose objects many at a time, each pack under the lease of its series, when
+    the index still does not name it. A pack of the archive goes from its copy too.
+    """
+
+    def __init__(
+        self,
+        index: PackingIndex,
+        stores: Mapping[str, ObjectStore],
+        *,
+        grace_seconds: float = GRACE_SECONDS,
+        stop: Event | None = None,
+        clock: Callable[[], int] = microseconds,
+        at: Hook = unwatched,
+    ) -> None:
+        self._index = index
+        self._stores = stores
+        self._grace = int(grace_seconds * SECOND)
+        self._stop = stop or Event()
+        self._clock = clock
+        self._at = at
+        self._left = 0
+
+    def run_once(self) -> int:
+        """Delete up to 1,000 objects that are due; how many went. What cannot be deleted holds up nothing else: when
+        all else is done, the error of the last one is raised (Unavailable).
+        """
+        due = self._index.doomed(self._clock() - self._grace, _AT_ONCE + self._left)
+        trouble: list[StorageError] = []
+        gone = self._sweep_loose([one for one in due if keys.series_of_pack(one.key) is None], trouble)
+        for location in due:
+            series = keys.series_of_pack(location.key)
+            if series is not None:
+                gone += self._sweep_pack(location, *series, trouble)
+        self._left = min(len(due) - gone, _MAX_LEFT)
+        metrics.swept(gone, self._left)
+        if trouble:
+            raise trouble[-1]
+        return gone
+
+    def _sweep_loose(self, locations: Sequence[Location], trouble: list[StorageError]) -> int:
+        by_store: dict[str, list[Location]] = defaultdict(list)
+        for location in locations:
+            by_store[location.store].append(location)
+        gone = 0
+        for store, found in by_store.items():
+            try:
+                self._delete([store], (location.key for location in found))
+                self._forget(found)
+                gone += len(found)
+            except StorageError as error:
+                self._failed(store, error, trouble)
+        return gone
+
+    def _sweep_pack(self, location: Location, study_uid: str, series_uid: str, trouble: list[StorageError]) -> int:
+        """1 when it is done with: gone, or named again. The lease keeps out whoever is about to name it."""
+        if self._stop.is_set():
+            raise Stopped
+        copies = [COPY] if location.store == ARCHIVE and COPY in self._stores else []
+        try:
+            with SeriesLease(self._index, study_uid, series_uid) as lease:
+                if not is_named(self._index, study_uid, series_uid, location.key):
+                    lease.check()
+                    self._delete([location.store, *copies], [location.key])
+                self._forget([location])
+        except Busy:
+            return 0
+        except StorageError as error:
+            self._failed(location.key, error, trouble)
+            return 0
+        return 1
+
+    def _delete(self, names: Sequence[str], doomed: Iterable[str]) -> None:
+        doomed = list(doomed)
+        for name in names:
+            store = self._stores.get(name)
+            if store is None:
+                _log.error("objects are left in a store that is not configured any more", store=name, count=len(doomed))
+            else:
+                store.delete(doomed)
+
+    def _forget(self, locations: Sequence[Location]) -> None:
+        self._at(SWEPT)
+        self._index.forget(locations)
+
+    def _failed(self, what: str, error: StorageError, trouble: list[StorageError]) -> None:
+        metrics.upkeep_failed("sweep")
+        _log.warning("doomed objects cannot be deleted now", where=what, why=str(error))
+        trouble.append(error)

@@ -1,0 +1,47 @@
+"""Which jobs keep an archive in shape, and how often each looks whether there is something to do."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from threading import Event
+
+from gateway.archive.compactor import Compactor
+from gateway.archive.copier import Copier
+from gateway.archive.places import COPY
+from gateway.archive.sealer import Sealer, Sealing
+from gateway.archive.spent import SpentTombstones
+from gateway.archive.sweeper import Sweeper
+from gateway.archive.workers import Job, Workers
+from storage.index import Documents, PackingIndex
+from storage.objects import ObjectStore
+
+_SEAL_SECONDS, _COMPACT_SECONDS, _COPY_SECONDS, _SWEEP_SECONDS, _TOMBSTONES_SECONDS = 5.0, 10.0, 10.0, 10.0, 3600.0
+
+
+def workers(
+    index: PackingIndex,
+    stores: Mapping[str, ObjectStore],
+    documents: Documents,
+    *,
+    staging: Path,
+    sealing: Sealing | None,
+) -> Workers:
+    """Workers over the stores "spool", "archive" and, if there is one, "copy"; not yet started.
+
+    `staging` is a folder of this process's own; `sealing` is None when all is to stay loose.
+    """
+    stop = Event()
+    free = sealing.min_free_bytes if sealing is not None else 0
+    jobs = []
+    if sealing is not None:
+        sealer = Sealer(index, stores, staging=staging, sealing=sealing, stop=stop)
+        jobs.append(Job("seal", lambda: sealer.run_once().done > 0, min(_SEAL_SECONDS, sealing.after_seconds + 0.2)))
+    compactor = Compactor(index, stores, documents, staging=staging, min_free_bytes=free, stop=stop)
+    jobs.append(Job("compact", lambda: compactor.run_once().done > 0, _COMPACT_SECONDS))
+    if COPY in stores:
+        copier = Copier(index, stores, staging=staging, min_free_bytes=free, stop=stop)
+        jobs.append(Job("copy", lambda: copier.run_once().done > 0, _COPY_SECONDS))
+    sweeper = Sweeper(index, stores, stop=stop)
+    jobs.append(Job("sweep", lambda: sweeper.run_once() > 0, _SWEEP_SECONDS))
+    spent = SpentTombstones(index, stores, stop=stop)
+    jobs.append(Job("tombstones", lambda: spent.run_once() > 0, _TOMBSTONES_SECONDS))
+    return Workers(jobs, stop=stop)
