@@ -15,7 +15,9 @@ MAX_OFFSET = 1 << 53
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _OFFSET_FROM_UTC = re.compile(r"[+-](0[0-9]|1[0-4])[0-5][0-9]", re.ASCII)
 
-_NO_FUZZY = "The fuzzymatching parameter is not supported. Only literal matching has been performed."
+_NO_FUZZY = (
+    "The fuzzymatching parameter is not supported for {}. Only literal matching has been performed on that attribute."
+)
 _NO_EMPTY = "The emptyvaluematching parameter is not supported. Only literal matching has been performed."
 _NO_MULTIPLE = "The multiplevaluematching parameter is not supported. Only literal matching has been performed."
 _NO_TIMEZONE = "Dates and times are matched as they are stored. TimezoneOffsetFromUTC has not been applied."
@@ -31,6 +33,8 @@ class _Reading:
     offset: int = 0
     include: set[str] = field(default_factory=set)
     include_all: bool = False
+    fuzzy: bool = False
+    given: list[tuple[str, str]] = field(default_factory=list)  # what may be keys; read when all parameters are known
     keys: dict[tuple[str, ...], Key | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
@@ -48,12 +52,14 @@ def read(
     for name, value in parameters(raw):
         control = _CONTROLS.get(name)
         if control is None:
-            _key(reading, name, value)
+            reading.given.append((name, value))
         elif name in reading.seen and name != "includefield":
             raise Refused(400, "query", f"the parameter {name} is given more than once")
         else:
             reading.seen.add(name)
             control(reading, name, value)
+    for name, value in reading.given:
+        _key(reading, name, value)
     query = Query(
         level,
         tuple(key for key in reading.keys.values() if key is not None),
@@ -77,7 +83,9 @@ def _key(reading: _Reading, name: str, value: str) -> None:
     if path in reading.keys:
         raise Refused(400, "query", f"the attribute {'.'.join(path)} is given more than once")
     if is_supported(path, reading.level):
-        reading.keys[path] = matching.key(path, value)
+        key = reading.keys[path] = matching.key(path, value, fuzzy=reading.fuzzy)
+        if reading.fuzzy and key.vr == "PN" and not matching.is_fuzzy(path):
+            reading.warnings.append(_NO_FUZZY.format(".".join(path)))
     else:
         reading.keys[path] = None
         if path != (TIMEZONE,):
@@ -107,11 +115,13 @@ def _include(reading: _Reading, _: str, value: str) -> None:
             reading.include.add(".".join(path))
 
 
+def _fuzzy(reading: _Reading, name: str, value: str) -> None:
+    reading.fuzzy = _boolean(name, value)
+
+
 def _unsupported_when_true(text: str) -> Callable[[_Reading, str, str], None]:
     def control(reading: _Reading, name: str, value: str) -> None:
-        if value not in ("true", "false"):
-            raise Refused(400, "query", f"{name} is true or false")
-        if value == "true":
+        if _boolean(name, value):
             reading.warnings.append(text)
 
     return control
@@ -125,11 +135,17 @@ _CONTROLS: dict[str, Callable[[_Reading, str, str], None]] = {
     "limit": _limit,
     "offset": _offset,
     "includefield": _include,
-    "fuzzymatching": _unsupported_when_true(_NO_FUZZY),
+    "fuzzymatching": _fuzzy,
     "emptyvaluematching": _unsupported_when_true(_NO_EMPTY),
     "multiplevaluematching": _unsupported_when_true(_NO_MULTIPLE),
     "accept": _ignored,
 }
+
+
+def _boolean(name: str, value: str) -> bool:
+    if value not in ("true", "false"):
+        raise Refused(400, "query", f"{name} is true or false")
+    return value == "true"
 
 
 def _number(name: str, value: str) -> int:

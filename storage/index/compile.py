@@ -20,10 +20,10 @@ from sqlalchemy import (
 
 from storage.dicom.level import Level
 from storage.dicom.query import Query
-from storage.index.schema import contents, instances, series, series_values, studies, study_values
+from storage.index.schema import contents, instances, series, series_values, studies, study_names, study_values
 from storage.index.scopes import ORDER_IN_STUDY
 from storage.index.session import Prepared, constant, prepared
-from storage.index.terms import OnColumn, OnMoment, OnValues, Term, Test, ValueTest, terms
+from storage.index.terms import OnColumn, OnMoment, OnNames, OnValues, Term, Test, ValueTest, terms
 
 Names = Iterator[BindParameter[Any]]
 KEPT_STATEMENTS = 512
@@ -151,6 +151,10 @@ def _condition(term: Term, names: Names, flavour: Flavour) -> ColumnElement[bool
             return _in_interval(table.c[date.column], table.c[time.column], names)
         case OnValues():
             return _has_values(term, names, flavour)
+        case OnNames():
+            token = study_names.c.token
+            named = select(study_names.c.study_id).where(token >= next(names), token < next(names))
+            return studies.c.id.in_(named)
 
 
 def _tested(column: ColumnElement[Any], test: Test, names: Names, flavour: Flavour) -> ColumnElement[bool]:

@@ -6,11 +6,12 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from storage.dicom.attributes import TABLE, TIMEZONE, Attribute, Home, level_of
+from storage.dicom.attributes import PATIENT_NAME, TABLE, TIMEZONE, Attribute, Home, level_of
 from storage.dicom.frames import Span
 from storage.dicom.instance import BulkValue, JsonDataset
 from storage.dicom.level import Level
 from storage.dicom.matching import first, items, texts
+from storage.dicom.name_tokens import tokens
 from storage.dicom.names import groups
 from storage.dicom.query import normal
 
@@ -101,6 +102,11 @@ def _name(text: str) -> Iterator[tuple[int, str]]:
     for part, group in enumerate(groups(text)):
         if value := normal("PN", group):
             yield part, value
+
+
+def name_tokens(dataset: JsonDataset) -> frozenset[str]:
+    """The tokens by which the patient's names are matched fuzzily."""
+    return tokens(texts(dataset, PATIENT_NAME[0])[:MAX_VALUES])
 
 
 def bulk_to_bytes(bulk: Mapping[str, BulkValue]) -> bytes:

@@ -150,6 +150,8 @@ _COMPUTED = [constant(MODALITIES_IN_STUDY), constant(SOP_CLASSES_IN_STUDY)]
 _DROP_SERIES = delete(series).where(_ONE_SERIES)
 _DROP_STUDY = delete(studies).where(studies.c.id == bindparam("study"))
 _DROP_NAMES = delete(study_names).where(study_names.c.study_id == bindparam("study"))
+_NAMES = select(study_names.c.token).where(study_names.c.study_id == bindparam("study"))
+_INSERT_NAME = insert(study_names).values(_parameters("study_id", "token"))
 _CLEAR_STUDY_VALUES = _STUDY_VALUES.clear.where(study_values.c.path.not_in(_COMPUTED))
 
 
@@ -171,6 +173,7 @@ def make_study(session: Session, identity: Identity, dataset: JsonDataset) -> St
     columns = _study_columns(identity, dataset)
     study = int(session.run(_INSERT_STUDY, study_uid=identity.study_uid, **columns).fetchone()[0])
     _insert_values(session, _STUDY_VALUES, documents.values(dataset, Level.STUDY), study_id=study)
+    _insert_names(session, study, documents.name_tokens(dataset))
     return StudyRow(study, (identity.sop_uid, identity.series_uid), "")
 
 
@@ -188,6 +191,10 @@ def rewrite_study(session: Session, study: int, identity: Identity, dataset: Jso
     session.run(_UPDATE_STUDY, study=study, **_study_columns(identity, dataset))
     session.run(_CLEAR_STUDY_VALUES, study_id=study)
     _insert_values(session, _STUDY_VALUES, documents.values(dataset, Level.STUDY), study_id=study)
+    names = documents.name_tokens(dataset)
+    if names != {row[0] for row in session.run(_NAMES, study=study).fetchall()}:
+        session.run(_DROP_NAMES, study=study)
+        _insert_names(session, study, names)
 
 
 def rewrite_series(session: Session, study: int, one_series: int, identity: Identity, dataset: JsonDataset) -> None:
@@ -286,3 +293,8 @@ def _series_columns(identity: Identity, dataset: JsonDataset) -> dict[str, objec
 def _insert_values(session: Session, table: _ValuesTable, values: Iterable[documents.Value], **owner: int) -> None:
     for path, item, part, value in values:
         session.run(table.insert, path=path, item=item, part=part, value=value, **owner)
+
+
+def _insert_names(session: Session, study: int, tokens: Iterable[str]) -> None:
+    for token in sorted(tokens):
+        session.run(_INSERT_NAME, study_id=study, token=token)

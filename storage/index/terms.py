@@ -12,6 +12,7 @@ from storage.dicom.attributes import BY_PATH, Attribute, Home, is_supported
 from storage.dicom.level import Level
 from storage.dicom.names import groups
 from storage.dicom.query import (
+    Fuzzy,
     Key,
     Query,
     Range,
@@ -71,7 +72,11 @@ class OnValues(NamedTuple):
     tests: tuple[ValueTest, ...]
 
 
-Term = OnColumn | OnMoment | OnValues
+class OnNames(NamedTuple):
+    """A test of the tokens of the patient's names: the beginning of one, and what comes after all that begin so."""
+
+
+Term = OnColumn | OnMoment | OnValues | OnNames
 Value = str | int | tuple[str, ...]
 Values = list[Value]
 
@@ -94,7 +99,10 @@ def terms(query: Query, pattern: Callable[[str], str]) -> tuple[tuple[Term, ...]
     for key in query.keys:
         if key.path in paired or isinstance(key.matching, Universal):
             continue
-        if len(key.path) > 1:
+        if isinstance(key.matching, Fuzzy):
+            found.append(OnNames())
+            values += [key.matching.token, _after(key.matching.token)]
+        elif len(key.path) > 1:
             in_items[key.path[:-1]].append(key)
         else:
             found.append(_term([key], pattern, values))

@@ -9,7 +9,7 @@ import pytest
 
 from storage.dicom.instance import JsonDataset
 from storage.dicom.matching import matches, ordered
-from storage.dicom.query import Level
+from storage.dicom.query import Level, Query, key
 from storage.index import MetadataIndex
 from storage.index.sqlite import SqliteIndex
 from tests.contract.index_samples import ask, first, json_instance, record
@@ -126,7 +126,39 @@ BOTH_WAYS = [(*case, way) for case in CASES for way in (True, False) if way or "
 def test_the_same_studies_in_the_same_order(
     index: MetadataIndex, level: Level, keys: dict[str, str], together: bool
 ) -> None:
-    query = ask(level, keys, limit=1000, combined_datetime=together)
+    compare(index, level, ask(level, keys, limit=1000, combined_datetime=together))
+
+
+FUZZY = [
+    "wang",
+    "WXD",
+    "xd",
+    "小东",
+    "东",
+    "*东*",
+    "dong",
+    "王",
+    "muller",
+    "jm",
+    "a[b]",
+    "c",
+    "l",
+    "w?ng",
+    "^",
+    "*",
+    "",
+]
+
+
+@pytest.mark.parametrize("text", FUZZY)
+@pytest.mark.parametrize("level", [Level.STUDY, Level.SERIES])
+def test_the_same_patients_by_their_names_fuzzily(index: MetadataIndex, level: Level, text: str) -> None:
+    name = key(("00100010",), text, fuzzy=True)
+    compare(index, level, Query(level, (name,), limit=1000))
+    compare(index, level, Query(level, (name, key(("00100020",), "P*")), limit=1000))
+
+
+def compare(index: MetadataIndex, level: Level, query: Query) -> None:
     entities = [each | {"00080061": each["00080060"]} for each in STORED]
     expected = ordered([each for each in entities if matches(each, query)], level)
     found = index.search(query).rows

@@ -128,7 +128,10 @@ KEYS = st.one_of(
     st.tuples(st.sampled_from(TEXT_KEYS), LETTERS | st.sampled_from([*CODES, "C*", "?", "*a*", "?*", "x" * 1024])),
     st.tuples(
         st.sampled_from(["PatientName", "ReferringPhysicianName"]),
-        LETTERS | st.sampled_from([*NAMES, "wang*", "*=*", "王*", "Wang^Min=王^敏", "=王*", "?ang^*", "^", "="]),
+        LETTERS
+        | st.sampled_from(
+            [*NAMES, "wang*", "敏", "wm", "min", "*=*", "王*", "Wang^Min=王^敏", "=王*", "?ang^*", "^", "="]
+        ),
     ),
     st.tuples(
         st.sampled_from(["StudyDate", "PerformedProcedureStepStartDate", "PatientBirthDate"]),
@@ -153,7 +156,7 @@ def queries(draw: st.DrawFn) -> Query:
         assert path is not None
         if BY_PATH[path].level <= level:
             try:
-                found[path] = key(path, text)
+                found[path] = key(path, text, fuzzy=draw(st.booleans()))
             except Invalid:
                 continue
     parents = draw(st.sampled_from([(None, None), ("1.0", None), ("1.0", "1.0.0"), ("1.1", "1.0.0")]))

@@ -5,7 +5,7 @@ import gzip
 import pytest
 
 from gateway.web.address import PREFIX
-from storage.dicom.query import Level, Query, Range, Single, UidList, Universal, Wildcard
+from storage.dicom.query import Fuzzy, Level, Query, Range, Single, UidList, Universal, Wildcard
 from storage.errors import Exhausted, Unavailable
 from tests.web.conftest import Door
 
@@ -176,13 +176,27 @@ def warnings(door: Door, query: str) -> list[str]:
     return door.get(f"/studies?{query}").headers.get_list("warning")
 
 
-def test_q_fuzzy_and_q_emptymatch_and_q_multimatch_warn(ct: Door) -> None:
+def test_q_emptymatch_and_q_multimatch_warn(ct: Door) -> None:
     base = f"299 {ct.root}{PREFIX}: "
     assert warnings(ct, "fuzzymatching=false&emptyvaluematching=false&multiplevaluematching=false") == []
-    assert warnings(ct, "fuzzymatching=true") == [
-        base + '"The fuzzymatching parameter is not supported. Only literal matching has been performed."'
+    assert warnings(ct, "emptyvaluematching=true") == [
+        base + '"The emptyvaluematching parameter is not supported. Only literal matching has been performed."'
     ]
-    assert len(warnings(ct, "fuzzymatching=true&emptyvaluematching=true&multiplevaluematching=true")) == 3
+    assert len(warnings(ct, "fuzzymatching=true&emptyvaluematching=true&multiplevaluematching=true")) == 2
+
+
+@pytest.mark.parametrize("query", ["PatientName=Wang&fuzzymatching=true", "fuzzymatching=true&PatientName=Wang"])
+def test_q_fuzzy_is_performed_on_the_name_of_the_patient(ct: Door, query: str) -> None:
+    assert [key.matching for key in asked(ct, query).keys] == [Fuzzy("wang")]
+    assert warnings(ct, query) == []
+    assert [key.matching for key in asked(ct, query.replace("true", "false")).keys] == [Single("Wang")]
+
+
+def test_q_fuzzy_warns_of_names_that_are_matched_literally(ct: Door) -> None:
+    query = "fuzzymatching=true&ReferringPhysicianName=Li*&PatientID=P1"
+    assert [key.matching for key in asked(ct, query).keys] == [Wildcard("Li*"), Single("P1")]
+    (warning,) = warnings(ct, query)
+    assert "fuzzymatching parameter is not supported for 00080090" in warning
 
 
 def test_q_unsupkey_is_ignored_with_a_warning(ct: Door) -> None:
