@@ -17,6 +17,8 @@ from pathlib import Path
 
 import psycopg
 
+from storage.index.postgres import PostgresIndex
+
 USER = "gateway"
 _START_SECONDS = 60.0
 _POLL_SECONDS = 0.02
@@ -32,6 +34,17 @@ _SETTINGS = {
     "max_wal_size": "4GB",
     "log_min_messages": "warning",
 }
+# Emptying a database takes a tenth of the time that a copy of an empty one would. Numbers start again, too.
+_EMPTY = """
+DO $$ DECLARE name text;
+BEGIN
+    FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind IN ('r', 'p')
+        AND NOT relispartition AND relname NOT IN ('alembic_version', 'probes')
+    LOOP EXECUTE 'DELETE FROM ' || quote_ident(name); END LOOP;
+    FOR name IN SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relkind = 'S'
+    LOOP EXECUTE 'ALTER SEQUENCE ' || quote_ident(name) || ' RESTART'; END LOOP;
+END $$
+"""
 
 
 @dataclass
@@ -42,6 +55,7 @@ class Postgres:
     port: int = 0
     template: str = "template1"  # of new databases
     _programs: Path = Path()
+    _index: str = ""
     _process: "subprocess.Popen[bytes] | None" = None
     _numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -64,6 +78,14 @@ class Postgres:
         with psycopg.connect(self.url(database), autocommit=True) as connection:
             cursor = connection.execute(statement.encode())
             return cursor.fetchall() if cursor.description else []
+
+    def empty_index(self) -> str:
+        """The URL of an index with nothing in it, made once: what the last test left is taken out."""
+        if not self._index:
+            self._index = self.make_database()
+            PostgresIndex(self.url(self._index)).close()
+        self.run(_EMPTY, self._index)
+        return self.url(self._index)
 
     def kill(self) -> None:
         """SIGKILL; its children notice and end by themselves."""

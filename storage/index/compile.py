@@ -6,10 +6,10 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    BigInteger,
     BindParameter,
     ColumnElement,
     Dialect,
-    Integer,
     Select,
     and_,
     bindparam,
@@ -103,9 +103,9 @@ def search(query: Query, flavour: Flavour, *, with_metadata: bool) -> Search:
 def _statements(shape: Shape, flavour: Flavour) -> tuple[Prepared, Prepared]:
     columns = _COLUMNS[shape.level] + ((contents.c.metadata,) if shape.with_metadata else ())
     rows = _filtered(select(*columns), shape, flavour).order_by(*_ORDER[: _ORDER_LENGTH[shape.level]])
-    rows = rows.limit(bindparam("limit", type_=Integer)).offset(bindparam("offset", type_=Integer))
+    rows = rows.limit(bindparam("limit", type_=BigInteger)).offset(bindparam("offset", type_=BigInteger))
     bounded = _filtered(select(constant(1).label("one")), shape._replace(with_metadata=False), flavour)
-    bounded = bounded.limit(bindparam("bound", type_=Integer)).offset(constant(0))
+    bounded = bounded.limit(bindparam("bound", type_=BigInteger)).offset(constant(0))
     count = select(func.count()).select_from(bounded.subquery())
     return prepared(rows, flavour.dialect), prepared(count, flavour.dialect)
 

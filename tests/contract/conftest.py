@@ -7,6 +7,7 @@ from typing import Protocol
 import pytest
 
 from storage.index import Documents, PackingIndex
+from storage.index.postgres import PostgresIndex
 from storage.index.sqlite import SqliteIndex
 
 
@@ -16,12 +17,17 @@ class Open(Protocol):
     def __call__(self, documents: Documents | None = None) -> PackingIndex: ...
 
 
+def _sqlite(folder: Path, _request: pytest.FixtureRequest) -> Open:
+    return lambda documents=None: SqliteIndex(folder / "folder" / "index.sqlite", documents=documents)
+
+
+def _postgresql(_folder: Path, request: pytest.FixtureRequest) -> Open:
+    url = request.getfixturevalue("postgres").empty_index()
+    return lambda documents=None: PostgresIndex(url, documents=documents)
+
+
 # For each engine: from a folder of its own, and the request that other fixtures can be had of, to what opens an index.
-ENGINES: dict[str, Callable[[Path, pytest.FixtureRequest], Open]] = {
-    "sqlite": lambda folder, request: (
-        lambda documents=None: SqliteIndex(folder / "folder" / "index.sqlite", documents=documents)
-    ),
-}
+ENGINES: dict[str, Callable[[Path, pytest.FixtureRequest], Open]] = {"postgresql": _postgresql, "sqlite": _sqlite}
 
 
 @pytest.fixture(params=sorted(ENGINES))
