@@ -12,7 +12,9 @@ import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import boto3
 from botocore.config import Config
@@ -74,7 +76,7 @@ class Seaweed:
 
     def make_bucket(self, name: str) -> str:
         """Make the bucket unless it is there, and return its name when it takes objects."""
-        client = self.client()
+        client = self.client
 
         def ready() -> bool:
             try:
@@ -91,7 +93,8 @@ class Seaweed:
         self._wait(ready, f"the bucket {name}")
         return name
 
-    def client(self):  # type: ignore[no-untyped-def]  # boto3 makes its classes as it runs
+    @cached_property
+    def client(self) -> Any:
         """A boto3 client of our own, to look at what the code under test has done."""
         return boto3.client(
             "s3",

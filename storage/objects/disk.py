@@ -133,7 +133,7 @@ class DiskStore:
         found = self._in_folder(key, Folder.stat)
         if not stat.S_ISREG(found.st_mode):
             raise NotFound("there is no such object")
-        return ObjectMeta(key, found.st_size)
+        return ObjectMeta(key, found.st_size, found.st_mtime_ns // 1000)
 
     def _in_folder(self, key: str, act: Callable[[Folder, str], _T]) -> _T:
         """What `act` gives for the folder and name of `key`."""

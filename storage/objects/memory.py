@@ -1,6 +1,7 @@
 """Objects in memory: for tests, and the plainest example of what an ObjectStore is."""
 
 import threading
+import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +17,7 @@ class MemoryStore:
     """An ObjectStore that forgets everything when the process ends. Safe under threads."""
 
     def __init__(self) -> None:
-        self._objects: dict[str, bytes] = {}
+        self._objects: dict[str, tuple[bytes, int]] = {}  # and when it was written
         self._lock = threading.Lock()
 
     def put(self, key: str, source: Source, *, if_absent: bool = True) -> ObjectMeta:
@@ -26,26 +27,27 @@ class MemoryStore:
         with self._lock:
             if if_absent and key in self._objects:
                 raise Conflict("an object with this key is there already")
-            self._objects[key] = data
+            self._objects[key] = data, time.time_ns() // 1000
         return ObjectMeta(key, len(data))
 
     def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
         """See `ObjectStore`."""
-        data = self._object(key)
+        data, _ = self._object(key)
         offset, length = checked_span(span, len(data))
         return _MemoryBody(data[offset : offset + length])
 
     def head(self, key: str) -> ObjectMeta:
         """See `ObjectStore`."""
-        return ObjectMeta(key, len(self._object(key)))
+        data, written_at = self._object(key)
+        return ObjectMeta(key, len(data), written_at)
 
-    def _object(self, key: str) -> bytes:
+    def _object(self, key: str) -> tuple[bytes, int]:
         keys.checked(key)
         with self._lock:
-            data = self._objects.get(key)
-        if data is None:
+            found = self._objects.get(key)
+        if found is None:
             raise NotFound("there is no such object")
-        return data
+        return found
 
     def delete(self, names: Iterable[str]) -> None:
         """See `ObjectStore`."""
@@ -57,9 +59,12 @@ class MemoryStore:
     def scan(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectMeta]:
         """See `ObjectStore`; as it was when the first object is asked for."""
         with self._lock:
-            found = sorted((key, len(data)) for key, data in self._objects.items() if key.startswith(prefix))
-        for key, length in found[bisect_right(found, after, key=lambda item: item[0]) :]:
-            yield ObjectMeta(key, length)
+            found = [
+                ObjectMeta(key, len(data), written_at)
+                for key, (data, written_at) in sorted(self._objects.items())
+                if key.startswith(prefix)
+            ]
+        yield from found[bisect_right(found, after, key=lambda meta: meta.key) :]
 
     def check(self) -> None:
         """See `ObjectStore`: memory is always there."""

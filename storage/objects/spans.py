@@ -9,5 +9,10 @@ def checked_span(span: tuple[int, int] | None, length: int) -> tuple[int, int]:
         return 0, length
     offset, wanted = span
     if offset < 0 or wanted < 0 or offset + wanted > length:
-        raise Invalid(Fault.MALFORMED, "the span lies outside the object")
+        raise outside()
     return offset, wanted
+
+
+def outside() -> Invalid:
+    """What is raised for such a span."""
+    return Invalid(Fault.MALFORMED, "the span lies outside the object")

@@ -1,6 +1,8 @@
 """What every ObjectStore keeps of its Protocol. A new store joins by one line in STORES."""
 
 import threading
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,11 +14,22 @@ from storage.errors import Conflict, Invalid, NotFound, StorageError
 from storage.objects import ObjectMeta, ObjectStore
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
+from storage.objects.s3 import S3Store
+from storage.objects.s3_settings import parse_s3_url
+from tests.seaweed import Seaweed
 
-STORES: dict[str, Callable[[Path], ObjectStore]] = {
-    "memory": lambda folder: MemoryStore(),
-    "disk": lambda folder: DiskStore(folder / "objects"),
+STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
+    "memory": lambda request: MemoryStore(),
+    "disk": lambda request: DiskStore(request.getfixturevalue("tmp_path") / "objects"),
+    "s3": lambda request: in_bucket(request.getfixturevalue("seaweed")),
 }
+
+
+def in_bucket(server: Seaweed) -> S3Store:
+    bucket = server.make_bucket("contract")
+    return S3Store(parse_s3_url(server.url(bucket, prefix=uuid.uuid4().hex)))
+
+
 HOSTILE = [
     "",
     "/",
@@ -39,8 +52,11 @@ HOSTILE = [
 
 
 @pytest.fixture(params=STORES)
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ObjectStore]:
-    yield STORES[request.param](tmp_path)
+def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
+    store = STORES[request.param](request)
+    yield store
+    if isinstance(store, S3Store):
+        store.close()
 
 
 def contents(store: ObjectStore, key: str) -> bytes:
@@ -222,6 +238,14 @@ def test_a_disk_scans_as_memory_does(
             continue
         memory.put(name, [b"x"])
     assert keys(disk, prefix, after) == keys(memory, prefix, after)
+
+
+def test_an_object_tells_when_it_was_written(store: ObjectStore) -> None:
+    before = time.time()
+    store.put("a", [b"x"])
+    after = time.time()
+    for found in (store.head("a"), *store.scan()):
+        assert int(before) - 1 <= found.modified_at / 1_000_000 <= after + 1  # some tell whole seconds only
 
 
 def test_of_two_that_put_one_key_exactly_one_wins(store: ObjectStore) -> None:

@@ -1,0 +1,75 @@
+"""The boto3 client of one bucket: for all requests that carry no objects (lists, deletions, the frame of uploads)."""
+
+import base64
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError
+
+from storage.errors import Unavailable
+from storage.objects.s3_settings import S3Settings
+from storage.objects.s3_wire import Wire
+
+_DEFAULT_REGION = "us-east-1"
+
+
+def connect(settings: S3Settings) -> tuple[Any, Wire]:
+    """boto3's client and our own wire, with the same address and credentials. Sends nothing yet.
+
+    Raises Unavailable when the files or the profile that the settings name cannot be read.
+    """
+    try:
+        session = boto3.session.Session(
+            aws_access_key_id=_secret(settings.access_key_file),
+            aws_secret_access_key=_secret(settings.secret_key_file),
+            profile_name=settings.profile or None,
+            region_name=settings.region or None,
+        )
+        region = session.region_name or _DEFAULT_REGION
+        client = session.client(
+            "s3",
+            endpoint_url=settings.endpoint or None,
+            region_name=region,
+            verify=str(settings.ca_file) if settings.ca_file else None,
+            config=_config(settings),
+        )
+        client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
+        return client, Wire(settings, str(client.meta.endpoint_url), region, session.get_credentials())
+    except BotoCoreError as error:
+        raise Unavailable(f"the S3 store cannot be used: {error}") from error
+    except OSError as error:
+        raise Unavailable(f"a file that the S3 store needs cannot be read: {error.strerror}") from error
+
+
+def _config(settings: S3Settings) -> Config:
+    """What every S3 server understands: no checksums in trailers, and the retries are ours."""
+    return Config(
+        signature_version="s3v4",
+        s3={"addressing_style": settings.addressing},
+        retries={"total_max_attempts": 1, "mode": "standard"},
+        connect_timeout=settings.connect_timeout_seconds,
+        read_timeout=settings.read_timeout_seconds,
+        max_pool_connections=settings.max_connections,
+        request_checksum_calculation="when_required",
+        response_checksum_validation="when_required",
+    )
+
+
+def _with_md5(params: dict[str, Any], **_: Any) -> None:
+    """Send Content-MD5 for the checksum of newer Amazon: other servers insist on the one and know not the other."""
+    params["context"].pop("checksum", None)
+    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
+    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def _secret(file: Path | None) -> str | None:
+    if file is None:
+        return None
+    text = file.read_text(encoding="ascii", errors="replace").strip()
+    if not text or not text.isprintable() or len(text.split()) != 1:
+        raise Unavailable(f"{os.fspath(file)} does not hold a key for the S3 store: one line with nothing else")
+    return text

@@ -1,0 +1,119 @@
+"""What the refusals of an S3 server and of the network mean for an object store: one table, in a technician's words."""
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    ConnectionError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+    HTTPClientError,
+    NoCredentialsError,
+    SSLError,
+)
+from urllib3 import exceptions as network
+
+from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
+from storage.objects.spans import outside
+
+
+class Passing(Unavailable):
+    """A refusal that may pass by itself: worth another attempt as long as there is patience."""
+
+
+_CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]{1,64})\s*</Code>")
+_ABSENT = {"NoSuchKey", "NotFound", "NoSuchUpload"}
+_CONFLICTS = {"PreconditionFailed", "ExistingObjectIsDirectory", "ExistingObjectIsFile"}
+_NO_ROOM = {"QuotaExceeded", "InsufficientCapacity", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
+_PASSING = {
+    "SlowDown",
+    "RequestTimeout",
+    "Throttling",
+    "ThrottlingException",
+    "TooManyRequests",
+    "ConditionalRequestConflict",
+    "OperationAborted",
+    "BadDigest",  # the bytes arrived other than they were sent
+    "XAmzContentSHA256Mismatch",
+    "IncompleteBody",
+}
+_HINTS = {
+    "InvalidAccessKeyId": "the access key is not known there",
+    "SignatureDoesNotMatch": "the secret key does not belong to the access key",
+    "ExpiredToken": "the credentials have expired",
+    "InvalidToken": "the session token is not valid",
+    "RequestTimeTooSkewed": "the clock of this machine differs from the server's",
+    "AuthorizationHeaderMalformed": "the region is another one; write region=... into the URL",
+    "PermanentRedirect": "the bucket is in another region; write region=... or endpoint=... into the URL",
+    "NoSuchBucket": "there is no such bucket; make it, or correct its name",
+    "NotImplemented": "the server does not know this request",
+}
+
+
+def code_in(body: bytes) -> str:
+    """The code in an error document; empty when there is none."""
+    found = _CODE.search(body)
+    return found[1].decode() if found else ""
+
+
+def refusal(status: int, code: str, verb: str) -> StorageError:
+    """What an answer of `status` (300 and more) and S3 error `code` means to one who wanted to `verb` an object."""
+    if code in _NO_ROOM or status == 507:
+        return Exhausted("the S3 store has no room: its quota or its disks are full")
+    if code in _CONFLICTS or status == 412:
+        return Conflict("an object with this key is there already")
+    if code == "InvalidRange" or status == 416:
+        return outside()
+    if code in _ABSENT or (status == 404 and not code):
+        return NotFound("there is no such object")
+    said = f"{status} {code}".strip()
+    if code in _PASSING or status in (408, 429) or (status >= 500 and status != 501):
+        return Passing(f"the S3 store cannot {verb} now (it answers {said})")
+    if status == 403 and code not in _HINTS:
+        return Unavailable(f"the S3 store gives these credentials no right to {verb} (it answers {said})")
+    hint = _HINTS.get(code, "which is not expected")
+    return Unavailable(f"the S3 store does not {verb}: {hint} (it answers {said})")
+
+
+@contextmanager
+def translated(verb: str) -> Iterator[None]:
+    """Turn what boto3 and the network raise into the few errors of storage."""
+    try:
+        yield
+    except ClientError as error:
+        status = int(error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 500))
+        code = str(error.response.get("Error", {}).get("Code", ""))
+        raise refusal(status, "" if code.isdecimal() else code, verb) from error
+    except NoCredentialsError as error:
+        raise no_credentials() from error
+    except (SSLError, network.SSLError) as error:
+        raise Unavailable(
+            "the S3 store is not trusted: its certificate is not valid for this host or not signed by a known "
+            "authority; name the authority's file by ca_file=... in the URL"
+        ) from error
+    except network.EmptyPoolError as error:
+        raise Exhausted("all connections to the S3 store are in use") from error
+    except (
+        network.NewConnectionError,
+        network.ConnectTimeoutError,
+        EndpointConnectionError,
+        ConnectTimeoutError,
+    ) as error:
+        raise Passing("the S3 store cannot be reached: nothing answers at its endpoint") from error
+    except (network.TimeoutError, TimeoutError) as error:
+        raise Passing(f"the S3 store does not answer in time (to {verb})") from error
+    except (network.HTTPError, HTTPClientError, ConnectionError, OSError) as error:
+        raise Passing(f"the connection to the S3 store broke ({type(error).__name__})") from error
+    except BotoCoreError as error:
+        raise Unavailable(f"the S3 store cannot be used to {verb} ({type(error).__name__})") from error
+
+
+def no_credentials() -> Unavailable:
+    """For a store that found none."""
+    return Unavailable(
+        "there are no credentials for the S3 store: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or write "
+        "profile=... or access_key_file=...&secret_key_file=... into its URL"
+    )

@@ -1,0 +1,113 @@
+"""The objects of a bucket in key order, also from servers that list folder by folder.
+
+S3 lists keys in the order of their bytes: `a-b`, `a/b`. A server that keeps folders below (SeaweedFS) comes to the
+folder `a` before it comes to `a-b`. Its pages are sorted here, and for each folder in whose midst a page ends, what
+belongs before that folder but is still to come is fetched first.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from storage.objects import ObjectMeta, keys
+from storage.objects.s3_errors import translated
+from storage.objects.s3_patience import patiently
+from storage.objects.s3_settings import S3Settings
+
+PAGE = 1000
+_BEFORE_SLASH = "-."  # what a key may hold that sorts before a slash
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """Lists what lies below the prefix of `settings`. `ordered`: the server lists in key order."""
+
+    client: Any
+    settings: S3Settings
+    ordered: Callable[[], bool]
+
+    def scan(self, prefix: str, after: str) -> Iterator[ObjectMeta]:
+        """See `ObjectStore.scan`. One request for 1,000 objects; other names than keys of ours are passed over."""
+        found = self._in_order(prefix, after) if self.ordered() else self._sorted(prefix, after)
+        return (meta for meta in found if keys.is_safe(meta.key))
+
+    def _in_order(self, prefix: str, after: str) -> Iterator[ObjectMeta]:
+        for page in self._pages(prefix, after):
+            yield from page
+
+    def _sorted(self, prefix: str, after: str) -> Iterator[ObjectMeta]:
+        """From the start and left out up to `after`: such a server starts after a key in its own order, not in ours."""
+        folders = _Folders(prefix, self._has_any)
+        for page in self._pages(prefix, ""):
+            folders.enter(page[-1].key)
+            for meta in sorted(page, key=lambda meta: meta.key):
+                for earlier in folders.due_before(meta.key):
+                    yield from self._sorted(earlier, after)
+                if meta.key > after and not folders.is_given(meta.key):
+                    yield meta
+
+    def _has_any(self, prefix: str) -> bool:
+        return bool(self._page(prefix, "", 1).get("Contents"))
+
+    def _pages(self, prefix: str, after: str) -> Iterator[list[ObjectMeta]]:
+        while True:
+            page = self._page(prefix, after, PAGE)
+            metas = [self._meta(found) for found in page.get("Contents", ())]
+            if metas:
+                after = metas[-1].key
+                yield metas
+            if not metas or not page.get("IsTruncated"):
+                return
+
+    def _page(self, prefix: str, after: str, size: int) -> Any:
+        root = self.settings.prefix
+        start = {"StartAfter": root + after} if after else {}
+
+        def ask() -> Any:
+            with translated("list"):
+                return self.client.list_objects_v2(
+                    Bucket=self.settings.bucket, Prefix=root + prefix, MaxKeys=size, **start
+                )
+
+        return patiently(self.settings.retry_seconds, ask)
+
+    def _meta(self, found: dict[str, Any]) -> ObjectMeta:
+        written: datetime = found["LastModified"]
+        key = str(found["Key"])[len(self.settings.prefix) :]
+        return ObjectMeta(key, int(found["Size"]), int(written.timestamp() * 1_000_000))
+
+
+@dataclass(slots=True)
+class _Folders:
+    """The folders that the listing of `prefix` is in the midst of, and what of others is given ahead of them."""
+
+    prefix: str
+    has_any: Callable[[str], bool]
+    _open: list[str] = field(default_factory=list)  # each with its slash, outermost first
+    _due: dict[str, list[str]] = field(default_factory=dict)  # folder: prefixes of what belongs before it
+    _given: list[str] = field(default_factory=list)
+
+    def enter(self, last: str) -> None:
+        """A page ends with the key `last`: look for what belongs before its folders, once for each folder."""
+        folders = [last[: at + 1] for at in range(len(self.prefix), len(last)) if last[at] == "/"]
+        for folder in folders:
+            if folder not in self._open:
+                prefixes = [folder[:-1] + character for character in _BEFORE_SLASH]
+                self._due[folder] = [prefix for prefix in prefixes if self.has_any(prefix)]
+        self._open = folders
+        self._due = {folder: due for folder, due in self._due.items() if folder in folders}
+        self._given = [prefix for prefix in self._given if prefix > last or last.startswith(prefix)]
+
+    def due_before(self, key: str) -> list[str]:
+        """The prefixes to be listed before `key`, each once."""
+        due: list[str] = []
+        for folder in self._open:
+            if key.startswith(folder):
+                due += self._due.pop(folder, [])
+        self._given += due
+        return due
+
+    def is_given(self, key: str) -> bool:
+        """Whether `key` came ahead."""
+        return key.startswith(tuple(self._given)) if self._given else False
