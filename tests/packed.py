@@ -1,15 +1,19 @@
 """Generated instances for packs, and packs of them."""
 
 import random
+import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from storage.dicom.digest import InstanceDigest
 from storage.dicom.frames import FrameTable, Span
 from storage.dicom.instance import BulkValue
-from storage.objects import ObjectStore
-from storage.packs import PackedInstance
+from storage.objects import Body, ObjectStore
+from storage.objects.memory import MemoryStore
+from storage.packs import BLOCK_BYTES, PackedInstance
+from storage.packs.stream import SpanBody
 from storage.packs.write import PackWriter, Written, place
 
 STUDY, SERIES = "2.25.71", "2.25.71.5"
@@ -84,3 +88,35 @@ def put(store: ObjectStore, path: Path, instances: Sequence[Generated], **option
     written = write(path, instances, **options)
     store.put(written.pack.location.key, path)
     return written
+
+
+def repeated(number: int, piece: bytes, times: int) -> Generated:
+    """An instance of `piece` so many times over, of which `data` is empty: it is too long."""
+    one = generated(number, 1)
+    digest = InstanceDigest(EXPLICIT_LITTLE)
+    for _ in range(times):
+        digest.update(piece)
+    packed = replace(one.packed, length=len(piece) * times, header_length=0, digest=digest.digest())
+    return Generated(packed, one.metadata, b"")
+
+
+class RecordingStore(MemoryStore):
+    """Remembers which spans were got, and flips the first byte of blocks, each so many times as it is told."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.spans: list[tuple[int, int] | None] = []
+        self.flips: dict[int, int] = {}
+        self._recording = threading.Lock()
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
+        with super().get(key, span) as body:
+            data = bytearray(body.read())
+        with self._recording:
+            self.spans.append(span)
+            for block, times in self.flips.items():
+                at = block * BLOCK_BYTES - (span[0] if span else 0)
+                if times and 0 <= at < len(data):
+                    data[at] ^= 1
+                    self.flips[block] -= 1
+        return SpanBody([bytes(data)], len(data))
