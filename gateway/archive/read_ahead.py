@@ -35,23 +35,27 @@ def opened(loose: Iterable[LooseInstance], stores: Mapping[str, ObjectStore], *,
         yield Opened(one, _Streamed(stores, one.location))
 
 
-def _ahead(
-    loose: Iterable[LooseInstance], stores: Mapping[str, ObjectStore], threads: int
-) -> Generator[Opened, None, None]:
+def _ahead(loose: Iterable[LooseInstance], stores: Mapping[str, ObjectStore], threads: int) -> OpenedOnes:
     pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead")
-    begun: deque[Opened] = deque()
+    begun: deque[Opened] = deque()  # and not handed out
     try:
         for one in loose:
-            if one.location.length <= _MAX_BYTES_EACH:
-                begun.append(Opened(one, _Fetched(pool.submit(_read, stores, one.location))))
-            else:
-                begun.append(Opened(one, _Streamed(stores, one.location)))
+            begun.append(Opened(one, _begun(pool, stores, one.location)))
             if len(begun) > threads * _PER_THREAD:
                 yield begun.popleft()
         while begun:
             yield begun.popleft()
     finally:
-        pool.shutdown(cancel_futures=True)
+        for unwanted in begun:
+            if isinstance(unwanted.chunks, _Fetched):
+                unwanted.chunks.data.cancel()
+        pool.shutdown()
+
+
+def _begun(pool: ThreadPoolExecutor, stores: Mapping[str, ObjectStore], location: Location) -> "_Fetched | _Streamed":
+    if location.length > _MAX_BYTES_EACH:
+        return _Streamed(stores, location)
+    return _Fetched(pool.submit(_read, stores, location))
 
 
 @dataclass(frozen=True, slots=True)

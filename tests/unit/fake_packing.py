@@ -1,0 +1,229 @@
+"""A PackingIndex in memory, as strict as the contract: for tests of the workers that need no database."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from storage.dicom.identity import Identity, Scope
+from storage.errors import Conflict, NotFound
+from storage.index import (
+    Added,
+    Backlog,
+    InstanceRecord,
+    LooseInstance,
+    LooseSeries,
+    Outcome,
+    Removed,
+    Stored,
+)
+from storage.objects import Location
+from storage.packs import Pack, PackedInstance
+from storage.packs.write import place
+
+Series = tuple[str, str]
+
+
+@dataclass
+class FakePackingIndex:
+    """`clock` gives microseconds; `before` is called with the name of each method first, and may raise."""
+
+    clock: Callable[[], int]
+    before: Callable[[str], None] = lambda method: None
+    loose_ones: dict[Series, list[LooseInstance]] = field(default_factory=dict)
+    touched: dict[Series, int] = field(default_factory=dict)
+    sealed: dict[tuple[str, str, str], Pack] = field(default_factory=dict)
+    removals: dict[tuple[str, str], tuple[int, Location]] = field(default_factory=dict)
+    leases: dict[str, tuple[str, int]] = field(default_factory=dict)
+    copies: set[tuple[str, str]] = field(default_factory=set)
+    _lock: threading.RLock = field(default_factory=threading.RLock)
+
+    def add(self, record: InstanceRecord) -> Added:
+        made, identity = record.instance, record.instance.identity
+        with self._lock:
+            if (record.location.store, record.location.key) in self.removals:
+                raise Conflict("the object is doomed")
+            versions = [
+                one for _, one in self._versions(Scope(identity.study_uid, identity.series_uid, identity.sop_uid))
+            ]
+            revision = max((one.revision for one in versions), default=0) + 1
+            number = made.dataset.get("00200013", {}).get("Value", [None])[0]
+            packed = PackedInstance(
+                identity.sop_uid,
+                identity.sop_class,
+                number,
+                made.transfer_syntax,
+                0,
+                record.location.length,
+                made.header_length,
+                made.digest,
+                revision,
+                record.received_at,
+                record.source,
+                made.repair,
+                b"{}",
+                made.frames,
+                made.bulk,
+            )
+            series = identity.study_uid, identity.series_uid
+            self.loose_ones.setdefault(series, []).append(LooseInstance(packed, record.location, made.metadata))
+            self.touched[series] = self.clock()
+            return Added(Outcome.NEW if revision == 1 else Outcome.VERSION, revision)
+
+    def _versions(self, scope: Scope) -> Iterator[tuple[Location, PackedInstance]]:
+        for series, ones in self.loose_ones.items():
+            for one in ones:
+                if _within(scope, *series, one.packed.sop_uid):
+                    yield one.location, one.packed
+        for pack in self.sealed.values():
+            for packed in pack.instances:
+                if _within(scope, pack.study_uid, pack.series_uid, packed.sop_uid):
+                    yield replace(pack.location, offset=packed.offset, length=packed.length), packed
+
+    def locate(self, scope: Scope) -> Sequence[Stored]:
+        with self._lock:
+            served: dict[str, tuple[Location, PackedInstance]] = {}
+            for location, packed in self._versions(scope):
+                if packed.sop_uid not in served or served[packed.sop_uid][1].revision < packed.revision:
+                    served[packed.sop_uid] = location, packed
+        if not served:
+            raise NotFound("there is no such study, series or instance")
+        return [
+            Stored(
+                Identity(scope.study_uid, "", one.sop_uid, one.sop_class),
+                one.transfer_syntax,
+                location,
+                one.header_length,
+                one.digest,
+                one.revision,
+            )
+            for location, one in sorted(served.values(), key=lambda found: place(found[1]))
+        ]
+
+    def remove(self, scope: Scope) -> Removed:
+        with self._lock:
+            removed = len(self.locate(scope))
+            gone: list[Location] = []
+            for series, ones in self.loose_ones.items():
+                left = [one for one in ones if not _within(scope, *series, one.packed.sop_uid)]
+                gone += [one.location for one in ones if one not in left]
+                self.loose_ones[series] = left
+            for name, pack in list(self.sealed.items()):
+                kept = [n for n, one in enumerate(pack.instances) if not _within(scope, *name[:2], one.sop_uid)]
+                if not kept:
+                    gone.append(self.sealed.pop(name).location)
+                elif len(kept) < len(pack.instances):
+                    before = pack.positions or tuple(range(len(pack.instances)))
+                    self.sealed[name] = replace(
+                        pack,
+                        instances=tuple(pack.instances[n] for n in kept),
+                        positions=tuple(before[n] for n in kept),
+                    )
+            self.doom(gone, self.clock())
+            return Removed(removed, tuple(gone))
+
+    def backlog(self) -> Backlog:
+        self.before("backlog")
+        waiting = {series: ones for series, ones in self.loose_ones.items() if ones}
+        lengths = [one.location.length for ones in waiting.values() for one in ones]
+        oldest = min((self.touched[series] for series in waiting), default=None)
+        return Backlog(len(waiting), len(lengths), sum(lengths), oldest)
+
+    def unsealed(self, *, touched_before: int, bytes_from: int, limit: int) -> Sequence[LooseSeries]:
+        self.before("unsealed")
+        with self._lock:
+            found = [
+                LooseSeries(*series, len(ones), sum(one.location.length for one in ones), self.touched[series])
+                for series, ones in self.loose_ones.items()
+                if ones
+            ]
+        due = [one for one in found if one.touched_at < touched_before or one.bytes >= bytes_from]
+        return sorted(due, key=lambda one: one.touched_at)[:limit]
+
+    def loose(self, study_uid: str, series_uid: str) -> Iterator[LooseInstance]:
+        self.before("loose")
+        with self._lock:
+            found = list(self.loose_ones.get((study_uid, series_uid), []))
+        return iter(sorted(found, key=lambda one: place(one.packed)))
+
+    def seal(self, pack: Pack, sealed: Sequence[Location]) -> None:
+        self.before("seal")
+        series = pack.study_uid, pack.series_uid
+        with self._lock:
+            ones = {one.location: one for one in self.loose_ones.get(series, [])}
+            for packed, location in zip(pack.instances, sealed, strict=True):
+                if location not in ones or ones[location].packed.digest != packed.digest:
+                    raise Conflict("an instance is not there any more")
+            self._call_off(pack.location)
+            self.loose_ones[series] = [one for one in self.loose_ones[series] if one.location not in set(sealed)]
+            self.sealed[(*series, pack.pack_id)] = pack
+            self.doom(sealed, self.clock())
+
+    def _call_off(self, location: Location) -> None:
+        due = self.removals.get((location.store, location.key))
+        if due is None or due[0] <= self.clock():
+            raise Conflict("the removal of the pack has come first")
+        del self.removals[location.store, location.key]
+
+    def repack(self, old: Pack, new: Pack | None) -> None:
+        self.before("repack")
+        with self._lock:
+            name = old.study_uid, old.series_uid, old.pack_id
+            if self.sealed.get(name) != old:
+                raise Conflict("the pack has changed")
+            if new is not None:
+                self._call_off(new.location)
+                self.sealed[*name[:2], new.pack_id] = new
+            del self.sealed[name]
+            self.doom([old.location], self.clock())
+
+    def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
+        self.before("packs")
+        with self._lock:
+            found = [
+                pack
+                for (study, series, _), pack in sorted(self.sealed.items())
+                if scope is None or (study == scope.study_uid and scope.series_uid in (None, series))
+            ]
+        return iter(found)
+
+    def wasteful(self, limit: int) -> Sequence[Pack]:
+        return [pack for pack in self.packs() if pack.positions is not None][:limit]
+
+    def uncopied(self, store: str, limit: int) -> Sequence[Pack]:
+        return [pack for pack in self.packs() if (pack.pack_id, store) not in self.copies][:limit]
+
+    def copied(self, pack: Pack, store: str) -> None:
+        self.before("copied")
+        if (pack.study_uid, pack.series_uid, pack.pack_id) in self.sealed:
+            self.copies.add((pack.pack_id, store))
+
+    def doom(self, locations: Sequence[Location], due_at: int) -> None:
+        self.before("doom")
+        for one in locations:
+            earlier = self.removals.get((one.store, one.key), (due_at, one))
+            self.removals[one.store, one.key] = min(due_at, earlier[0]), one
+
+    def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
+        return [one for due, one in sorted(self.removals.values(), key=lambda row: row[0]) if due < due_before][:limit]
+
+    def forget(self, locations: Sequence[Location]) -> None:
+        for one in locations:
+            self.removals.pop((one.store, one.key), None)
+
+    def lease(self, name: str, holder: str, seconds: float) -> bool:
+        self.before("lease")
+        with self._lock:
+            other, until = self.leases.get(name, (holder, 0))
+            if other != holder and until > self.clock():
+                return False
+            self.leases[name] = holder, self.clock() + int(seconds * 1_000_000)
+            return True
+
+    def release(self, name: str, holder: str) -> None:
+        with self._lock:
+            if self.leases.get(name, ("", 0))[0] == holder:
+                del self.leases[name]
+
+
+def _within(scope: Scope, study: str, series: str, sop: str) -> bool:
+    return study == scope.study_uid and scope.series_uid in (None, series) and scope.sop_uid in (None, sop)

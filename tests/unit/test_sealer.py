@@ -1,0 +1,396 @@
+"""The sealer: quiet series become packs, and nothing that was stored is ever away."""
+
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from threading import Event
+
+import pytest
+
+from gateway.archive.leases import Busy, SeriesLease
+from gateway.archive.steps import PUT, STAGED, STEPS, VERIFIED, Stopped
+from storage.dicom.identity import Scope
+from storage.errors import Conflict, Exhausted, NotFound, Unavailable
+from storage.objects.disk import DiskStore
+from storage.objects.memory import MemoryStore
+from storage.packs import Damaged
+from storage.packs.read import read_manifest
+from tests import samples
+from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, file_of
+from tests.unit.fake_packing import FakePackingIndex
+from tests.unit.fakes import WatchedStore
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def archive(tmp_path: Path, clock: Clock) -> Archive:
+    (tmp_path / "staging").mkdir()
+    stores = {"spool": MemoryStore(), "archive": MemoryStore()}
+    return Archive(FakePackingIndex(clock), stores, tmp_path / "staging", clock)
+
+
+def sweep(archive: Archive, clock: Clock) -> None:
+    clock.pass_(2 * HOUR)
+    while archive.sweeper().run_once():
+        pass
+
+
+def test_a_quiet_series_becomes_a_pack_and_its_loose_objects_go_later(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=range(1, 6))
+    sealer = archive.sealer()
+    clock.pass_(599)
+    assert sealer.run_once().done == 0
+    clock.pass_(2)
+    assert sealer.run_once().done == 1
+    (pack,) = archive.index.packs()
+    assert [one.instance_number for one in pack.instances] == [1, 2, 3, 4, 5]
+    assert read_manifest(archive.stores["archive"], archive.stores["archive"].head(pack.location.key), "archive")
+    archive.check_all_is_read_back()
+    assert len(list(archive.stores["spool"].scan())) == 5, "who began to read a loose object may finish"
+    assert archive.sweeper().run_once() == 0
+    clock.pass_(61)
+    assert archive.sweeper().run_once() == 5
+    archive.check_nothing_is_left_over()
+    assert sealer.run_once().done == 0
+
+
+def test_a_series_with_much_is_sealed_though_it_is_not_quiet(archive: Archive) -> None:
+    archive.store(numbers=range(1, 4))
+    length = len(file_of(1, 1, 1))
+    assert archive.sealer(series_bytes=3 * length + 1).run_once().done == 0
+    assert archive.sealer(series_bytes=3 * length).run_once().done == 1
+
+
+def test_late_instances_and_versions_make_another_pack(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=(1, 2, 3))
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.store(numbers=(4, 5))
+    archive.store(numbers=(2,), seed=1)
+    archive.check_all_is_read_back()
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    assert [(one.instance_number, one.revision) for one in pack.instances] == [(2, 2), (4, 1), (5, 1)]
+    assert archive.sealer().seal_series(STUDY, SERIES) == []
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_each_lies_once()
+    archive.check_nothing_is_left_over()
+
+
+def test_versions_that_wait_together_are_sealed_together(archive: Archive) -> None:
+    for seed in range(3):
+        archive.store(numbers=(1, 2), seed=seed)
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    assert [(one.instance_number, one.revision) for one in pack.instances] == [
+        (n, r) for n in (1, 2) for r in (1, 2, 3)
+    ]
+    key = pack.location.key
+    names = read_manifest(archive.stores["archive"], archive.stores["archive"].head(key), "archive").names
+    assert names[:3] == (f"{SERIES}.1.1.dcm", f"{SERIES}.1.2.dcm", f"{SERIES}.1.dcm")
+    archive.check_all_is_read_back()
+
+
+def test_a_series_that_is_larger_than_a_pack_becomes_several(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=range(1, 8))
+    length = len(file_of(1, 1, 1))
+    packs = archive.sealer(max_pack_bytes=int(3.5 * length)).seal_series(STUDY, SERIES)
+    assert [len(pack.instances) for pack in packs] == [3, 3, 1]
+    archive.store(2, 1, (1, 2))
+    packs = archive.sealer(max_pack_bytes=10).seal_series(f"{samples.ROOT}.2", f"{samples.ROOT}.2.1")
+    assert [len(pack.instances) for pack in packs] == [1, 1], "what is larger than a pack has one of its own"
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+def test_reading_ahead_keeps_the_order(archive: Archive, threads: int) -> None:
+    archive.store(numbers=range(1, 31))
+    (pack,) = archive.sealer(threads=threads).seal_series(STUDY, SERIES)
+    assert [one.instance_number for one in pack.instances] == list(range(1, 31))
+    archive.check_all_is_read_back()
+
+
+@pytest.mark.parametrize("threads", [0, 3])
+@pytest.mark.parametrize("harm", ["flip", "cut", "lose"])
+def test_a_damaged_loose_object_is_not_sealed_and_holds_up_nothing(
+    archive: Archive, clock: Clock, harm: str, threads: int
+) -> None:
+    archive.store(1, 1, (1, 2, 3))
+    archive.store(1, 2, (1, 2))
+    key = next(one.location.key for one in archive.index.loose(STUDY, SERIES) if one.packed.instance_number == 2)
+    data = file_of(1, 1, 2)
+    if harm == "lose":
+        archive.stores["spool"].delete([key])
+    else:
+        broken = data[:-3] if harm == "cut" else data[:-1] + bytes([data[-1] ^ 1])
+        archive.stores["spool"].put(key, [broken], if_absent=False)
+    clock.pass_(601)
+    sealer = archive.sealer(threads=threads)
+    tally = sealer.run_once()
+    assert (tally.done, tally.failed) == (1, 1)
+    assert len(list(archive.index.loose(STUDY, SERIES))) == 3
+    assert list(archive.index.packs(Scope(STUDY, SERIES))) == []
+    assert sealer.run_once().failed == 0, "it is not tried again at once"
+    archive.stores["spool"].put(key, [data], if_absent=False)
+    clock.pass_(6)
+    assert sealer.run_once().done == 1
+    archive.check_all_is_read_back()
+
+
+def test_what_fails_is_tried_ever_more_rarely(archive: Archive, clock: Clock) -> None:
+    archive.store()
+    (one,) = archive.index.loose(STUDY, SERIES)
+    archive.stores["spool"].put(one.location.key, [b"x"], if_absent=False)
+    clock.pass_(601)
+    sealer = archive.sealer()
+    tried = []
+    for _ in range(4000):
+        if sealer.run_once().failed:
+            tried.append(clock.now)
+        clock.pass_(5)
+    pauses = [(after - before) // 1_000_000 for before, after in pairwise(tried)]
+    assert pauses[:5] == [5, 10, 20, 40, 80]
+    assert pauses[-1] == 3600
+
+
+def test_what_fails_hides_no_other_series(archive: Archive, clock: Clock) -> None:
+    for series in range(1, 41):
+        archive.store(1, series)
+        (one,) = archive.index.loose(STUDY, f"{STUDY}.{series}")
+        archive.stores["spool"].put(one.location.key, [b"x"], if_absent=False)
+        clock.pass_(1)
+    archive.store(2, 1)
+    clock.pass_(601)
+    sealer = archive.sealer()
+    assert sum(sealer.run_once().done for _ in range(3)) == 1
+
+
+def test_instances_that_come_while_sealing_stay_loose(archive: Archive) -> None:
+    archive.store(numbers=(1, 2))
+    (pack,) = archive.sealer(at=once(STAGED, lambda: archive.store(numbers=(3,)))).seal_series(STUDY, SERIES)
+    assert len(pack.instances) == 2
+    assert [one.packed.instance_number for one in archive.index.loose(STUDY, SERIES)] == [3]
+    archive.check_all_is_read_back()
+
+
+def test_a_version_that_comes_while_sealing_is_served(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=(1, 2))
+    archive.sealer(at=once(VERIFIED, lambda: archive.store(numbers=(2,), seed=7))).seal_series(STUDY, SERIES)
+    archive.check_all_is_read_back()
+    archive.sealer().seal_series(STUDY, SERIES)
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
+@pytest.mark.parametrize("step", [STAGED, PUT, VERIFIED])
+@pytest.mark.parametrize("scope", [Scope(STUDY), Scope(STUDY, SERIES, f"{SERIES}.2")])
+def test_what_is_deleted_while_sealing_does_not_come_back(
+    archive: Archive, clock: Clock, step: str, scope: Scope
+) -> None:
+    archive.store(numbers=(1, 2, 3))
+    with pytest.raises(Conflict):
+        archive.sealer(at=once(step, lambda: archive.remove(scope))).seal_series(STUDY, SERIES)
+    archive.check_all_is_read_back()
+    with pytest.raises(NotFound):
+        archive.index.locate(scope)
+    archive.sealer().seal_series(STUDY, SERIES)
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    assert not any(
+        file_of(1, 1, 2) in archive.stores["archive"].get(m.key).read() for m in archive.stores["archive"].scan()
+    )
+
+
+def test_an_object_that_vanishes_because_it_is_deleted_is_no_damage(archive: Archive) -> None:
+    archive.store(numbers=(1, 2))
+
+    def deleted(method: str, key: str) -> None:
+        if method == "get" and archive.sent:
+            archive.remove(Scope(STUDY))
+            archive.stores["spool"].inner.delete([key])  # type: ignore[attr-defined]
+
+    archive.stores = {**archive.stores, "spool": WatchedStore(archive.stores["spool"], deleted)}
+    with pytest.raises(NotFound):
+        archive.sealer().seal_series(STUDY, SERIES)
+
+
+def test_two_sealers_never_seal_a_series_twice(archive: Archive, clock: Clock) -> None:
+    for series in range(1, 9):
+        archive.store(1, series, range(1, 6))
+    clock.pass_(601)
+    sealers = [archive.sealer() for _ in range(4)]
+    threads = [threading.Thread(target=sealer.run_once) for sealer in sealers]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    archive.sealer().run_once()
+    assert len(list(archive.index.packs())) == 8
+    archive.check_each_lies_once()
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
+def test_a_series_that_another_has_is_passed_over(archive: Archive, clock: Clock) -> None:
+    archive.store()
+    clock.pass_(601)
+    with SeriesLease(archive.index, STUDY, SERIES):
+        with pytest.raises(Busy):
+            archive.sealer().seal_series(STUDY, SERIES)
+        assert archive.sealer().run_once().busy == 1
+    assert archive.sealer().run_once().done == 1
+    assert archive.index.leases == {}
+
+
+def test_who_has_lost_the_lease_changes_nothing(archive: Archive, clock: Clock) -> None:
+    archive.store()
+
+    def stall() -> None:
+        clock.pass_(HOUR)
+        archive.index.lease(f"seal/{STUDY}/{SERIES}", "another", 60)
+
+    with pytest.raises(Busy):
+        archive.sealer(at=once(PUT, stall)).seal_series(STUDY, SERIES)
+    assert list(archive.index.packs()) == []
+    clock.pass_(61)
+    archive.sweeper().run_once()
+    assert list(archive.stores["archive"].scan()) == []
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.check_all_is_read_back()
+
+
+def test_a_pack_that_an_earlier_run_left_is_used(archive: Archive) -> None:
+    archive.store(numbers=(1, 2))
+    with pytest.raises(ZeroDivisionError):
+        archive.sealer(at=once(VERIFIED, lambda: 1 // 0)).seal_series(STUDY, SERIES)
+    assert list(archive.index.packs()) == []
+    (left,) = archive.stores["archive"].scan()
+    puts: list[str] = []
+    watched = WatchedStore(archive.stores["archive"], lambda method, key: puts.append(method))
+    archive.stores = {**archive.stores, "archive": watched}
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    assert pack.location.key == left.key
+    assert puts == ["put", "get"]
+    archive.check_all_is_read_back()
+
+
+def test_a_pack_that_an_earlier_run_left_damaged_is_replaced(archive: Archive) -> None:
+    archive.store(numbers=(1, 2))
+    with pytest.raises(ZeroDivisionError):
+        archive.sealer(at=once(VERIFIED, lambda: 1 // 0)).seal_series(STUDY, SERIES)
+    (left,) = archive.stores["archive"].scan()
+    archive.stores["archive"].put(left.key, [b"half a pack"], if_absent=False)
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.check_all_is_read_back()
+
+
+def test_what_does_not_come_back_as_it_was_is_not_sealed(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=(1, 2))
+
+    inner = archive.stores["archive"]
+    harm_once = iter([True])
+
+    def before(method: str, key: str) -> None:
+        if method == "get" and next(harm_once, False):
+            data = bytearray(inner.get(key).read())
+            data[500] ^= 4
+            inner.put(key, [data], if_absent=False)
+
+    archive.stores = {**archive.stores, "archive": WatchedStore(inner, before)}
+    with pytest.raises(Damaged):
+        archive.sealer().seal_series(STUDY, SERIES)
+    assert len(list(archive.index.loose(STUDY, SERIES))) == 2
+    archive.check_all_is_read_back()
+    sweep(archive, clock)
+    assert list(inner.scan()) == []
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.check_all_is_read_back()
+
+
+def test_when_the_archive_is_away_it_is_tried_again_later(archive: Archive, clock: Clock) -> None:
+    for series in range(1, 6):
+        archive.store(1, series)
+    clock.pass_(601)
+    away = Event()
+    away.set()
+
+    def before(method: str, key: str) -> None:
+        if away.is_set():
+            raise Unavailable("the bucket does not answer")
+
+    stores = archive.stores
+    archive.stores = {**stores, "archive": WatchedStore(stores["archive"], before)}
+    sealer = archive.sealer()
+    with pytest.raises(Unavailable):
+        sealer.run_once()
+    away.clear()
+    assert sealer.run_once().done == 2, "those that were tried wait a while"
+    clock.pass_(10)
+    assert sealer.run_once().done == 3
+    archive.check_all_is_read_back()
+
+
+def test_without_room_for_a_pack_nothing_is_begun(archive: Archive, clock: Clock) -> None:
+    archive.store()
+    clock.pass_(601)
+    with pytest.raises(Exhausted):
+        archive.sealer(min_free_bytes=1 << 60).run_once()
+    assert list(archive.staging.iterdir()) == []
+    assert list(archive.stores["archive"].scan()) == []
+
+
+def test_it_stops_between_two_instances(archive: Archive) -> None:
+    archive.store(numbers=(1, 2))
+    stop = Event()
+    stop.set()
+    with pytest.raises(Stopped):
+        archive.sealer(stop=stop).seal_series(STUDY, SERIES)
+    assert list(archive.staging.iterdir()) == []
+    assert archive.index.leases == {}
+
+
+@pytest.mark.parametrize("step", STEPS[:5])
+def test_an_error_at_any_step_loses_nothing(archive: Archive, clock: Clock, step: str) -> None:
+    archive.store(numbers=range(1, 5))
+    with pytest.raises(ZeroDivisionError):
+        archive.sealer(at=once(step, lambda: 1 // 0)).seal_series(STUDY, SERIES)
+    archive.check_all_is_read_back()
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    archive.sealer().seal_series(STUDY, SERIES)
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
+def test_packs_in_folders_are_linked_from_staging(tmp_path: Path, clock: Clock) -> None:
+    spool, store = DiskStore(tmp_path / "spool"), DiskStore(tmp_path / "archive")
+    archive = Archive(FakePackingIndex(clock), {"spool": spool, "archive": store}, store.staging, clock)
+    archive.store(numbers=(1, 2))
+    archive.sealer().seal_series(STUDY, SERIES)
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    spool.close()
+    store.close()
+
+
+def once(step: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A hook that acts at the first such step."""
+    left = [step]
+
+    def at(reached: str) -> None:
+        if reached in left:
+            left.remove(reached)
+            act()
+
+    return at
