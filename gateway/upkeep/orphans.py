@@ -1,0 +1,145 @@
+"""Objects that nothing names: left by a crash, or by an index that was lost. What holds the only copy of an instance
+that was not deleted is never doomed.
+"""
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from gateway.archive.clock import SECOND
+from gateway.archive.places import ARCHIVE, SPOOL, Places
+from gateway.upkeep import loose
+from gateway.upkeep.buried import Buried
+from gateway.upkeep.findings import Checked, Finding, Kind
+from gateway.upkeep.rebuild import SOURCE, identity_of
+from storage.dicom.identity import Scope
+from storage.errors import Exhausted, NotFound, StorageError
+from storage.index import InstanceRecord, PackingIndex
+from storage.objects import Location, ObjectMeta, ObjectStore, keys
+from storage.packs.read import read_manifest
+
+YOUNG_SECONDS = 3600  # an object so young may be about to be named
+_DOOMED_FRESH_SECONDS = 1.0
+_EVER = 1 << 62
+_MAX_DOOMED = 1 << 20
+
+_NEEDLESS = "nothing needs it"
+_UNKNOWN = "nothing names it"
+
+
+class Orphans:
+    """Looks at the objects of one series at a time. Safe under threads."""
+
+    def __init__(
+        self,
+        places: Places,
+        index: PackingIndex,
+        buried: Buried,
+        *,
+        repair: bool,
+        clock: Callable[[], int],
+        damaged: set[tuple[str, str]],
+    ) -> None:
+        self._places = places
+        self._index = index
+        self._buried = buried
+        self._repair = repair
+        self._clock = clock
+        self._damaged = damaged
+        self._lock = threading.Lock()
+        self._doomed: frozenset[tuple[str, str]] = frozenset()
+        self._doomed_until = 0.0
+
+    def packs(self, metas: Sequence[ObjectMeta]) -> list[Checked]:
+        """Look at the pack objects of a series."""
+        series = keys.series_of_pack(metas[0].key)
+        named = {pack.location.key for pack in self._index.packs(Scope(*series))} if series else set()
+        return [self._pack(meta, series) for meta in self._unnamed(ARCHIVE, metas, named)]
+
+    def _pack(self, meta: ObjectMeta, series: tuple[str, str] | None) -> Checked:
+        if series is None:
+            return _finding(ARCHIVE, meta.key, "its key is not that of a pack", "move it elsewhere: it is not ours")
+        try:
+            pack = read_manifest(self._places.archive, meta, ARCHIVE).pack
+        except NotFound:
+            return Checked(meta.key)
+        except StorageError as error:
+            return self._unreadable(self._places.archive, ARCHIVE, meta.key, error)
+        here = self._versions(*series)
+        wanted = [
+            one
+            for one in pack.instances
+            if (one.sop_uid, one.digest) not in here and not self._buried.holds(identity_of(pack, one), one.received_at)
+        ]
+        if wanted:
+            what = f"{_UNKNOWN}, and it holds {len(wanted)} instances that are nowhere else"
+            return _finding(ARCHIVE, meta.key, what, "run `gateway reindex --resume`: it brings them back")
+        return self._needless(pack.location, series)
+
+    def loose(self, metas: Sequence[ObjectMeta]) -> list[Checked]:
+        """Look at the loose objects of a series."""
+        found = keys.instance_of_spool(metas[0].key)
+        named = {one.location.key for one in self._index.loose(found[0], found[1])} if found else set()
+        return [self._loose(meta) for meta in self._unnamed(SPOOL, metas, named)]
+
+    def _loose(self, meta: ObjectMeta) -> Checked:
+        store = self._places.spool
+        try:
+            instance = loose.read(store, meta, self._places.staging, self._places.check_room)
+        except Exhausted:
+            raise
+        except NotFound:
+            return Checked(meta.key)
+        except StorageError as error:
+            return self._unreadable(store, SPOOL, meta.key, error)
+        identity, location = instance.identity, Location(SPOOL, meta.key, 0, meta.length)
+        series = (identity.study_uid, identity.series_uid)
+        buried = self._buried.holds_object(identity, meta.modified_at)
+        if buried or (identity.sop_uid, instance.digest) in self._versions(*series):
+            return self._needless(location, series, deleted=buried)
+        what = f"{_UNKNOWN}: it was stored, and not acknowledged"
+        if not self._repair:
+            return _finding(SPOOL, meta.key, what, "run `gateway verify --repair`: it brings it back")
+        self._index.add(InstanceRecord(instance, location, meta.modified_at or self._clock(), SOURCE))
+        return _finding(SPOOL, meta.key, what, "it can be found now", repaired=True)
+
+    def _unnamed(self, store: str, metas: Sequence[ObjectMeta], named: set[str]) -> list[ObjectMeta]:
+        """Those that are old enough to be named, and are neither named nor to be deleted."""
+        before = self._clock() - YOUNG_SECONDS * SECOND
+        found = [meta for meta in metas if meta.key not in named and meta.modified_at < before]
+        return [meta for meta in found if not self._is_doomed(store, meta.key)]
+
+    def _is_doomed(self, store: str, key: str) -> bool:
+        with self._lock:
+            if (store, key) not in self._doomed and time.monotonic() > self._doomed_until:
+                doomed = self._index.doomed(_EVER, _MAX_DOOMED)
+                self._doomed = frozenset((location.store, location.key) for location in doomed)
+                self._doomed_until = time.monotonic() + _DOOMED_FRESH_SECONDS
+            return (store, key) in self._doomed
+
+    def _versions(self, study_uid: str, series_uid: str) -> set[tuple[str, bytes]]:
+        """All that the index names in a series."""
+        packed = (one for pack in self._index.packs(Scope(study_uid, series_uid)) for one in pack.instances)
+        found = {(one.sop_uid, one.digest) for one in packed}
+        return found | {(one.packed.sop_uid, one.packed.digest) for one in self._index.loose(study_uid, series_uid)}
+
+    def _needless(self, location: Location, series: tuple[str, str], *, deleted: bool = False) -> Checked:
+        """What lies elsewhere was read there and is whole, or else this stays."""
+        what = (
+            f"{_NEEDLESS}: what it holds was deleted" if deleted else f"{_NEEDLESS}: all that it holds lies elsewhere"
+        )
+        if series in self._damaged:
+            advice = "it is kept, because something else of its series is damaged"
+            return _finding(location.store, location.key, what, advice)
+        if not self._repair:
+            return _finding(location.store, location.key, what, "run `gateway verify --repair`: it is deleted then")
+        self._index.doom([location], self._clock())
+        return _finding(location.store, location.key, what, "the gateway will delete it", repaired=True)
+
+    def _unreadable(self, store: ObjectStore, name: str, key: str, error: StorageError) -> Checked:
+        store.check()
+        return _finding(name, key, f"{_UNKNOWN}, and it cannot be read: {error}", "look at it by hand, then delete it")
+
+
+def _finding(store: str, key: str, what: str, advice: str, *, repaired: bool = False) -> Checked:
+    return Checked(key, 0, (Finding(Kind.ORPHAN, store, key, what, advice, repaired),))

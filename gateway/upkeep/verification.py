@@ -1,0 +1,171 @@
+"""Holds every object against what the index says, and the index against what objects there are.
+
+With `repair`, what is wrong is put right where that cannot lose anything: a pack is restored from its copy and the
+other way round, an object that nothing needs is doomed, an instance that was stored but never named is named. What
+would take away the only copy of anything is left to a person.
+"""
+
+from collections.abc import Callable, Iterator
+from itertools import chain
+
+from gateway.archive.clock import microseconds
+from gateway.archive.leases import SeriesLease
+from gateway.archive.places import ARCHIVE, COPY, SPOOL, Places
+from gateway.archive.publishing import is_named, staged
+from gateway.upkeep.buried import Buried
+from gateway.upkeep.findings import Checked, Finding, Kind
+from gateway.upkeep.orphans import Orphans
+from gateway.upkeep.parallel import each
+from gateway.upkeep.rebuild import LOOSE, PACKS, by_series
+from gateway.upkeep.whole import check_loose, check_pack, check_whole, fetch_whole
+from storage.dicom.identity import Scope
+from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
+from storage.index import LooseInstance, PackingIndex
+from storage.objects import ObjectMeta
+from storage.packs import Damaged, Pack
+
+_EVER = 1 << 62  # later than any time
+_MAX_SERIES = 1 << 20  # that may lie loose: days of all that a province takes in
+_MAX_UNCOPIED = 100_000
+
+Problem = tuple[Kind, str]
+
+
+def verify(
+    places: Places,
+    index: PackingIndex,
+    scope: Scope | None = None,
+    *,
+    repair: bool = False,
+    threads: int = 4,
+    clock: Callable[[], int] = microseconds,
+) -> Iterator[Checked]:
+    """Look at every object (of a study), and tell of each what was found.
+
+    Raises NotFound when there is no such study, Unavailable when a store or the index does not answer.
+    """
+    work = Verification(places, index, repair=repair)
+    yield from each(work.pack, index.packs(scope), threads)
+    for of_series in each(work.loose, _loose_series(index, scope), threads):
+        yield from of_series
+    buried = Buried(places.archive, scope.study_uid if scope else None)
+    orphans = Orphans(places, index, buried, repair=repair, clock=clock, damaged=work.damaged)
+    for look, metas in ((orphans.packs, _packs(places, index, scope)), (orphans.loose, _loose(places, scope))):
+        for checked in each(look, by_series(metas), threads):
+            yield from checked
+
+
+def _loose_series(index: PackingIndex, scope: Scope | None) -> Iterator[tuple[str, str]]:
+    if scope is None:
+        for found in index.unsealed(touched_before=_EVER, bytes_from=0, limit=_MAX_SERIES):
+            yield found.study_uid, found.series_uid
+    else:
+        for series_uid in dict.fromkeys(stored.identity.series_uid for stored in index.locate(scope)):
+            yield scope.study_uid, series_uid
+
+
+def _packs(places: Places, index: PackingIndex, scope: Scope | None) -> Iterator[ObjectMeta]:
+    if scope is None:
+        return places.archive.scan(PACKS)
+    named = {"/".join(pack.location.key.split("/")[:3]) for pack in index.packs(scope)}
+    prefixes = sorted(named | {f"{PACKS}local/{scope.study_uid}"})
+    return chain.from_iterable(places.archive.scan(f"{prefix}/") for prefix in prefixes)
+
+
+def _loose(places: Places, scope: Scope | None) -> Iterator[ObjectMeta]:
+    return places.spool.scan(LOOSE if scope is None else f"{LOOSE}{scope.study_uid}/")
+
+
+class Verification:
+    """Looks at what the index names. `damaged` are the series of which something is wrong and was not put right."""
+
+    def __init__(self, places: Places, index: PackingIndex, *, repair: bool) -> None:
+        self._places = places
+        self._index = index
+        self._repair = repair
+        self.damaged: set[tuple[str, str]] = set()
+
+    def pack(self, pack: Pack) -> Checked:
+        """Look at a pack, and at its copy if it should have one."""
+        problems = {ARCHIVE: self._problem(ARCHIVE, pack)}
+        if self._places.copy is not None:
+            problems[COPY] = self._copy_problem(pack)
+        wrong = {name: problem for name, problem in problems.items() if problem is not None}
+        if not wrong or not is_named(self._index, pack.study_uid, pack.series_uid, pack.location.key):
+            return Checked(pack.location.key, pack.location.length * len(problems))
+        sound = next((name for name in problems if name not in wrong), None)
+        findings = tuple(self._pack_finding(pack, name, problem, sound) for name, problem in wrong.items())
+        if not all(finding.repaired for finding in findings):
+            self.damaged.add((pack.study_uid, pack.series_uid))
+        return Checked(pack.location.key, pack.location.length * len(problems), findings)
+
+    def _problem(self, name: str, pack: Pack) -> Problem | None:
+        store = self._places.stores[name]
+        try:
+            check_pack(store, pack)
+        except NotFound:
+            return Kind.MISSING, "the index names it, and it is not there"
+        except Damaged as error:
+            return Kind.DAMAGED, str(error)
+        except Unavailable as error:
+            store.check()
+            return Kind.DAMAGED, f"it cannot be read: {error}"
+        return None
+
+    def _copy_problem(self, pack: Pack) -> Problem | None:
+        """A copy that was never confirmed is not missing: the gateway has yet to make it."""
+        problem = self._problem(COPY, pack)
+        if problem is None or problem[0] is not Kind.MISSING:
+            return problem
+        waiting = self._index.uncopied(COPY, _MAX_UNCOPIED)
+        return None if any(other.location.key == pack.location.key for other in waiting) else problem
+
+    def _pack_finding(self, pack: Pack, bad: str, problem: Problem, sound: str | None) -> Finding:
+        kind, what = problem
+        advice, repaired = f"bring it back from a backup of the store `{bad}`, under the same key", False
+        if sound is not None:
+            advice = f"run `gateway verify --repair`: the store `{sound}` has it whole"
+        if sound is not None and self._repair:
+            try:
+                self._restore(pack, bad, sound)
+                advice, repaired = f"restored from the store `{sound}`", True
+            except (Conflict, Exhausted, NotFound, Unavailable) as error:
+                advice = f"could not be restored from the store `{sound}` now: {error}"
+        return Finding(kind, bad, pack.location.key, what, advice, repaired)
+
+    def _restore(self, pack: Pack, bad: str, sound: str) -> None:
+        """Raises Busy while a worker is at the series, Exhausted, Unavailable."""
+        stores, key = self._places.stores, pack.location.key
+        with SeriesLease(self._index, pack.study_uid, pack.series_uid) as lease, staged(self._places.staging) as path:
+            self._places.check_room()
+            fetch_whole(stores[sound], pack, path)
+            lease.check()
+            if not is_named(self._index, pack.study_uid, pack.series_uid, key):
+                return
+            stores[bad].put(key, path, if_absent=False)
+            check_whole(stores[bad], pack)
+            if bad == COPY:
+                self._index.copied(pack, COPY)
+
+    def loose(self, series: tuple[str, str]) -> list[Checked]:
+        """Look at all loose objects of a series."""
+        return [self._loose(series, loose) for loose in self._index.loose(*series)]
+
+    def _loose(self, series: tuple[str, str], loose: LooseInstance) -> Checked:
+        store, location = self._places.spool, loose.location
+        try:
+            check_loose(store, loose)
+        except NotFound:
+            problem = Kind.MISSING, "the index names it, and it is not there"
+        except Damaged as error:
+            problem = Kind.DAMAGED, str(error)
+        except StorageError as error:
+            store.check()
+            problem = Kind.DAMAGED, f"it cannot be read: {error}"
+        else:
+            return Checked(location.key, location.length)
+        if all(other.location != location for other in self._index.loose(*series)):
+            return Checked(location.key)  # it was sealed or deleted meanwhile
+        self.damaged.add(series)
+        advice = "send the instance again, or bring it back from a backup of the spool, under the same key"
+        return Checked(location.key, 0, (Finding(problem[0], SPOOL, location.key, problem[1], advice),))

@@ -1,0 +1,60 @@
+"""Whether stored objects are what the index says, byte by byte, in one request each and flat memory."""
+
+from pathlib import Path
+
+from storage.dicom.digest import InstanceDigest
+from storage.index import LooseInstance
+from storage.objects import ObjectStore
+from storage.objects.disk_errors import translated
+from storage.packs import Damaged, Pack, PackedInstance
+from storage.packs.read import read_manifest
+from storage.packs.verify import verify_pack
+from storage.packs.whole import verified_whole
+
+
+def check_whole(store: ObjectStore, pack: Pack) -> None:
+    """Read a pack object from end to end. Raises Damaged, NotFound, Unavailable."""
+    with store.get(pack.location.key) as body:
+        for _ in verified_whole(body.chunks(), pack.blocks, key=pack.location.key):
+            pass
+
+
+def fetch_whole(store: ObjectStore, pack: Pack, path: Path) -> None:
+    """Bring a pack object, which is held against its digests on the way, into a new file. Raises as `check_whole`,
+    and Exhausted.
+    """
+    with translated("write"), path.open("xb") as file, store.get(pack.location.key) as body:
+        for block in verified_whole(body.chunks(), pack.blocks, key=pack.location.key):
+            file.write(block)
+
+
+def check_loose(store: ObjectStore, loose: LooseInstance) -> None:
+    """Read a loose object from end to end. Raises Damaged, NotFound, Unavailable."""
+    packed, location = loose.packed, loose.location
+    digest = InstanceDigest(packed.transfer_syntax, packed.header_length)
+    with store.get(location.key) as body:
+        length = body.length
+        for chunk in body.chunks():
+            digest.update(chunk)
+    if length != location.length or digest.digest() != packed.digest:
+        raise Damaged("the object is not the instance that was stored", key=location.key)
+
+
+def check_pack(store: ObjectStore, pack: Pack) -> None:
+    """Read a pack object and hold it against its own manifest, and that against the index, which says `pack`.
+
+    Raises Damaged with all that is wrong, NotFound, Unavailable.
+    """
+    key = pack.location.key
+    found = read_manifest(store, store.head(key), pack.location.store)
+    if found.pack.blocks != pack.blocks:
+        raise Damaged("it is a pack, but not the one that the index names", key=key)
+    if not {_place(one) for one in pack.instances} <= {_place(one) for one in found.pack.instances}:
+        raise Damaged("its manifest does not list what the index finds in it", key=key)
+    findings = verify_pack(store, found)
+    if findings:
+        raise Damaged("; ".join(dict.fromkeys(finding.what for finding in findings)), key=key)
+
+
+def _place(packed: PackedInstance) -> tuple[str, int, bytes, int, int]:
+    return packed.sop_uid, packed.revision, packed.digest, packed.offset, packed.length
