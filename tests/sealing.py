@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from gateway.archive.copier import Copier
 from gateway.archive.sealer import Sealer, Sealing
 from gateway.archive.sweeper import Sweeper
 from storage.dicom.identity import Scope
@@ -75,6 +76,9 @@ class Archive:
     def sweeper(self, **arguments: Any) -> Sweeper:
         return Sweeper(self.index, self.stores, clock=self.clock, **arguments)
 
+    def copier(self, **arguments: Any) -> Copier:
+        return Copier(self.index, self.stores, staging=self.staging, clock=self.clock, **arguments)
+
     def read(self, study_uid: str, series_uid: str, sop_uid: str) -> bytes:
         """The served version, from wherever it lies."""
         location = self.index.locate(Scope(study_uid, series_uid, sop_uid))[0].location
@@ -107,3 +111,20 @@ class Archive:
         loose = {one.location.key for uids in series for one in self.index.loose(*uids)}
         assert {meta.key for meta in self.stores["spool"].scan("spool/")} == loose
         assert list(self.staging.iterdir()) == []
+
+
+def once(step: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """A hook that acts at the first such step."""
+    left = [step]
+
+    def at(reached: str) -> None:
+        if reached in left:
+            left.remove(reached)
+            act()
+
+    return at
+
+
+def crash_at(step: str) -> Callable[[str], None]:
+    """A hook that raises what nobody expects, as a crash would end it."""
+    return once(step, lambda: 1 // 0)

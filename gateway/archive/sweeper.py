@@ -1,7 +1,7 @@
 """Deletes objects that nothing names any more, after a while in which those who were reading them may finish."""
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Event
 
 from gateway import log, metrics
@@ -45,68 +45,69 @@ class Sweeper:
         self._left = 0
 
     def run_once(self) -> int:
-        """Delete up to 1,000 objects that are due; how many went. What cannot be deleted holds up nothing else: when
-        all else is done, the error of the last one is raised (Unavailable).
+        """Delete up to 1,000 objects that are due; how many went. A store that does not answer is left alone for the
+        rest of the run and holds up no other; what it said is raised in the end (Unavailable).
         """
         due = self._index.doomed(self._clock() - self._grace, _AT_ONCE + self._left)
-        trouble: list[StorageError] = []
-        gone = self._sweep_loose([one for one in due if keys.series_of_pack(one.key) is None], trouble)
+        troubles: dict[str, StorageError] = {}
+        gone = self._sweep_loose([one for one in due if keys.series_of_pack(one.key) is None], troubles)
         for location in due:
             series = keys.series_of_pack(location.key)
             if series is not None:
-                gone += self._sweep_pack(location, *series, trouble)
+                gone += self._sweep_pack(location, *series, troubles)
         self._left = min(len(due) - gone, _MAX_LEFT)
         metrics.swept(gone, self._left)
-        if trouble:
-            raise trouble[-1]
+        for error in troubles.values():
+            raise error
         return gone
 
-    def _sweep_loose(self, locations: Sequence[Location], trouble: list[StorageError]) -> int:
+    def _sweep_loose(self, locations: Sequence[Location], troubles: dict[str, StorageError]) -> int:
         by_store: dict[str, list[Location]] = defaultdict(list)
         for location in locations:
             by_store[location.store].append(location)
         gone = 0
         for store, found in by_store.items():
-            try:
-                self._delete([store], (location.key for location in found))
+            if self._delete([store], [location.key for location in found], troubles):
                 self._forget(found)
                 gone += len(found)
-            except StorageError as error:
-                self._failed(store, error, trouble)
         return gone
 
-    def _sweep_pack(self, location: Location, study_uid: str, series_uid: str, trouble: list[StorageError]) -> int:
+    def _sweep_pack(
+        self, location: Location, study_uid: str, series_uid: str, troubles: dict[str, StorageError]
+    ) -> int:
         """1 when it is done with: gone, or named again. The lease keeps out whoever is about to name it."""
         if self._stop.is_set():
             raise Stopped
         copies = [COPY] if location.store == ARCHIVE and COPY in self._stores else []
+        stores = [location.store, *copies]
+        if not troubles.keys().isdisjoint(stores):
+            return 0
         try:
             with SeriesLease(self._index, study_uid, series_uid) as lease:
                 if not is_named(self._index, study_uid, series_uid, location.key):
                     lease.check()
-                    self._delete([location.store, *copies], [location.key])
+                    if not self._delete(stores, [location.key], troubles):
+                        return 0
                 self._forget([location])
         except Busy:
             return 0
-        except StorageError as error:
-            self._failed(location.key, error, trouble)
-            return 0
         return 1
 
-    def _delete(self, names: Sequence[str], doomed: Iterable[str]) -> None:
-        doomed = list(doomed)
+    def _delete(self, names: Sequence[str], doomed: Sequence[str], troubles: dict[str, StorageError]) -> bool:
+        """Whether they are gone from all these stores."""
         for name in names:
             store = self._stores.get(name)
             if store is None:
                 _log.error("objects are left in a store that is not configured any more", store=name, count=len(doomed))
-            else:
+                continue
+            try:
                 store.delete(doomed)
+            except StorageError as error:
+                metrics.upkeep_failed("sweep")
+                troubles[name] = error
+                return False
+        return True
 
     def _forget(self, locations: Sequence[Location]) -> None:
         self._at(SWEPT)
         self._index.forget(locations)
-
-    def _failed(self, what: str, error: StorageError, trouble: list[StorageError]) -> None:
-        metrics.upkeep_failed("sweep")
-        _log.warning("doomed objects cannot be deleted now", where=what, why=str(error))
-        trouble.append(error)

@@ -1,7 +1,6 @@
 """The sealer: quiet series become packs, and nothing that was stored is ever away."""
 
 import threading
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -17,7 +16,7 @@ from storage.objects.memory import MemoryStore
 from storage.packs import Damaged
 from storage.packs.read import read_manifest
 from tests import samples
-from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, file_of
+from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, crash_at, file_of, once
 from tests.unit.fake_packing import FakePackingIndex
 from tests.unit.fakes import WatchedStore
 
@@ -270,7 +269,7 @@ def test_who_has_lost_the_lease_changes_nothing(archive: Archive, clock: Clock) 
 def test_a_pack_that_an_earlier_run_left_is_used(archive: Archive) -> None:
     archive.store(numbers=(1, 2))
     with pytest.raises(ZeroDivisionError):
-        archive.sealer(at=once(VERIFIED, lambda: 1 // 0)).seal_series(STUDY, SERIES)
+        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
     assert list(archive.index.packs()) == []
     (left,) = archive.stores["archive"].scan()
     puts: list[str] = []
@@ -285,7 +284,7 @@ def test_a_pack_that_an_earlier_run_left_is_used(archive: Archive) -> None:
 def test_a_pack_that_an_earlier_run_left_damaged_is_replaced(archive: Archive) -> None:
     archive.store(numbers=(1, 2))
     with pytest.raises(ZeroDivisionError):
-        archive.sealer(at=once(VERIFIED, lambda: 1 // 0)).seal_series(STUDY, SERIES)
+        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
     (left,) = archive.stores["archive"].scan()
     archive.stores["archive"].put(left.key, [b"half a pack"], if_absent=False)
     archive.sealer().seal_series(STUDY, SERIES)
@@ -361,7 +360,7 @@ def test_it_stops_between_two_instances(archive: Archive) -> None:
 def test_an_error_at_any_step_loses_nothing(archive: Archive, clock: Clock, step: str) -> None:
     archive.store(numbers=range(1, 5))
     with pytest.raises(ZeroDivisionError):
-        archive.sealer(at=once(step, lambda: 1 // 0)).seal_series(STUDY, SERIES)
+        archive.sealer(at=crash_at(step)).seal_series(STUDY, SERIES)
     archive.check_all_is_read_back()
     sweep(archive, clock)
     archive.check_all_is_read_back()
@@ -382,15 +381,3 @@ def test_packs_in_folders_are_linked_from_staging(tmp_path: Path, clock: Clock) 
     archive.check_nothing_is_left_over()
     spool.close()
     store.close()
-
-
-def once(step: str, act: Callable[[], object]) -> Callable[[str], None]:
-    """A hook that acts at the first such step."""
-    left = [step]
-
-    def at(reached: str) -> None:
-        if reached in left:
-            left.remove(reached)
-            act()
-
-    return at

@@ -1,0 +1,180 @@
+"""The compactor: what was deleted is really gone, and what is left is what it was."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from gateway.archive import tombstones
+from gateway.archive.compactor import Compactor
+from gateway.archive.spent import SpentTombstones, custodians
+from gateway.archive.steps import COMPACTED, DOOMED, PUT, STAGED, VERIFIED
+from gateway.archive.tombstones import Tombstone
+from storage.dicom.identity import Scope
+from storage.objects.memory import MemoryStore
+from storage.packs import Pack
+from storage.packs.read import recover
+from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, crash_at, file_of
+from tests.unit.fake_packing import FakePackingIndex
+
+DAY = 24 * HOUR
+
+
+class DocumentsOfPacks:
+    """The metadata of what is left of a pack, from its object."""
+
+    def __init__(self, archive: Archive) -> None:
+        self.store = archive.stores["archive"]
+
+    def documents(self, pack: Pack) -> Sequence[bytes]:
+        found = recover(self.store, self.store.head(pack.location.key), "archive", lambda json: b"").documents
+        return found if pack.positions is None else [found[n] for n in pack.positions]
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    clock = Clock()
+    stores = {"spool": MemoryStore(), "archive": MemoryStore()}
+    return Archive(FakePackingIndex(clock), stores, tmp_path, clock)
+
+
+def compactor(archive: Archive, **arguments: object) -> Compactor:
+    return Compactor(
+        archive.index,
+        archive.stores,
+        DocumentsOfPacks(archive),
+        staging=archive.staging,
+        clock=archive.clock,
+        **arguments,  # type: ignore[arg-type]
+    )
+
+
+def sweep(archive: Archive) -> None:
+    archive.clock.pass_(2 * HOUR)  # type: ignore[attr-defined]
+    while archive.sweeper().run_once():
+        pass
+
+
+def bytes_in(store: MemoryStore) -> bytes:
+    return b"".join(store.get(meta.key).read() for meta in store.scan())
+
+
+def test_deleted_bytes_are_gone_and_the_rest_is_as_it_was(archive: Archive) -> None:
+    archive.store(numbers=range(1, 7))
+    archive.store(numbers=(5,), seed=1)
+    archive.sealer().seal_series(STUDY, SERIES)
+    (before,) = archive.index.packs()
+    archive.remove(Scope(STUDY, SERIES, f"{SERIES}.2"))
+    archive.remove(Scope(STUDY, SERIES, f"{SERIES}.4"))
+    assert file_of(1, 1, 2) in bytes_in(archive.stores["archive"])
+    assert compactor(archive).run_once().done == 1
+    (after,) = archive.index.packs()
+    assert after.positions is None
+    kept = [one for one in before.instances if one.instance_number not in (2, 4)]
+    as_before = [(one.sop_uid, one.revision, one.digest, one.received_at, one.source) for one in kept]
+    assert [
+        (one.sop_uid, one.revision, one.digest, one.received_at, one.source) for one in after.instances
+    ] == as_before
+    sweep(archive)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    left = bytes_in(archive.stores["archive"])
+    assert file_of(1, 1, 2) not in left
+    assert f"{SERIES}.4.dcm".encode() not in left
+    assert file_of(1, 1, 3) in left
+    store = archive.stores["archive"]
+    recovered = recover(store, store.head(after.location.key), "archive", lambda json: b"")
+    for packed, document in zip(after.instances, recovered.documents, strict=True):
+        assert f'"{packed.sop_uid}"'.encode() in document
+    assert compactor(archive).run_once().done == 0
+
+
+@pytest.mark.parametrize("step", [STAGED, DOOMED, PUT, VERIFIED, COMPACTED])
+def test_killed_at_any_step_the_next_run_finishes(archive: Archive, step: str) -> None:
+    archive.store(numbers=range(1, 5))
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY, SERIES, f"{SERIES}.1"))
+    with pytest.raises(ZeroDivisionError):
+        compactor(archive, at=crash_at(step)).run_once()
+    archive.check_all_is_read_back()
+    compactor(archive).run_once()
+    sweep(archive)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    assert file_of(1, 1, 1) not in bytes_in(archive.stores["archive"])
+
+
+def test_a_pack_that_is_damaged_stays_and_is_told_of(archive: Archive) -> None:
+    archive.store(numbers=(1, 2, 3))
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY, SERIES, f"{SERIES}.1"))
+    store = archive.stores["archive"]
+    data = bytearray(store.get(pack.location.key).read())
+    data[pack.instances[2].offset + 700] ^= 1
+    store.put(pack.location.key, [data], if_absent=False)
+    assert compactor(archive).run_once().failed == 1
+    assert [one.pack_id for one in archive.index.packs()] == [pack.pack_id]
+    assert list(archive.staging.iterdir()) == []
+
+
+def spent(archive: Archive) -> SpentTombstones:
+    return SpentTombstones(archive.index, archive.stores, clock=archive.clock)
+
+
+def delete(archive: Archive, scope: Scope) -> None:
+    tombstones.put(archive.stores["archive"], Tombstone(scope, archive.clock()))
+    archive.remove(scope)
+
+
+@pytest.mark.parametrize("scope", [Scope(STUDY), Scope(STUDY, SERIES), Scope(STUDY, SERIES, f"{SERIES}.1")])
+def test_a_tombstone_goes_when_nothing_is_left_that_it_covers(archive: Archive, scope: Scope) -> None:
+    archive.store(numbers=(1, 2))
+    archive.store(1, 2, numbers=(1,))
+    for series in (SERIES, f"{STUDY}.2"):
+        archive.sealer().seal_series(STUDY, series)
+    archive.clock.pass_(1)
+    delete(archive, scope)
+    archive.clock.pass_(2 * DAY)
+    assert spent(archive).run_once() == 0, "the object is still there"
+    compactor(archive).run_once()
+    assert spent(archive).run_once() == 0, "the object is still there"
+    sweep(archive)
+    assert spent(archive).run_once() == 1
+    assert list(archive.stores["archive"].scan("tombstones/")) == []
+    archive.check_all_is_read_back()
+
+
+def test_a_young_tombstone_stays(archive: Archive) -> None:
+    tombstones.put(archive.stores["archive"], Tombstone(Scope("1.2.3"), archive.clock()))
+    archive.clock.pass_(DAY - 1)
+    assert spent(archive).run_once() == 0
+    archive.clock.pass_(2)
+    assert spent(archive).run_once() == 1
+
+
+@pytest.mark.parametrize("store", ["archive", "copy"])
+def test_a_tombstone_stays_while_there_is_an_object_that_nothing_names(archive: Archive, store: str) -> None:
+    archive.stores = {**archive.stores, "copy": MemoryStore()}
+    tombstones.put(archive.stores["archive"], Tombstone(Scope(STUDY), archive.clock()))
+    archive.clock.pass_(2 * DAY)
+    archive.stores[store].put(f"packs/other/{STUDY}/{SERIES}/{1:032x}.zip", [b"who knows"])
+    assert spent(archive).run_once() == 0
+    archive.stores[store].put(f"packs/other/{STUDY}9/{SERIES}/{1:032x}.zip", [b"of another study"])
+    archive.stores[store].delete([f"packs/other/{STUDY}/{SERIES}/{1:032x}.zip"])
+    assert spent(archive).run_once() == 1
+
+
+def test_the_custodians_of_a_store() -> None:
+    store = MemoryStore()
+    assert custodians(store) == []
+    for name in ("local", "91350100M000100Y43", "local2"):
+        store.put(f"packs/{name}/1.2/1.3/{1:032x}.zip", [b"x"])
+        store.put(f"packs/{name}/1.2/1.4/{1:032x}.zip", [b"x"])
+    assert custodians(store) == ["91350100M000100Y43", "local", "local2"]
+
+
+def test_many_tombstones_are_looked_at_some_at_a_time(archive: Archive) -> None:
+    for number in range(150):
+        tombstones.put(archive.stores["archive"], Tombstone(Scope(f"1.2.{number}"), 0))
+    looking = spent(archive)
+    assert [looking.run_once() for _ in range(2)] == [100, 50]

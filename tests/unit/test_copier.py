@@ -1,0 +1,140 @@
+"""The copier: a copy counts when it was read back, and no copy outlives its pack."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.archive.copier import COPY_PUT, Copier
+from storage.dicom.identity import Scope
+from storage.errors import Unavailable
+from storage.objects import Source
+from storage.objects.memory import MemoryStore
+from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, crash_at, once
+from tests.unit.fake_packing import FakePackingIndex
+from tests.unit.fakes import WatchedStore
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Archive:
+    clock = Clock()
+    stores = {"spool": MemoryStore(), "archive": MemoryStore(), "copy": MemoryStore()}
+    return Archive(FakePackingIndex(clock), stores, tmp_path, clock)
+
+
+def contents(store: MemoryStore) -> dict[str, bytes]:
+    return {meta.key: store.get(meta.key).read() for meta in store.scan()}
+
+
+def sweep(archive: Archive) -> None:
+    archive.clock.pass_(2 * HOUR)
+    while archive.sweeper().run_once():
+        pass
+
+
+def test_every_pack_is_copied_once(archive: Archive) -> None:
+    for series in (1, 2, 3):
+        archive.store(1, series, (1, 2))
+        archive.sealer().seal_series(STUDY, f"{STUDY}.{series}")
+    copier = archive.copier()
+    assert copier.run_once().done == 3
+    assert contents(archive.stores["copy"]) == contents(archive.stores["archive"])
+    assert copier.run_once().done == 0
+    sweep(archive)
+    assert contents(archive.stores["copy"]) == contents(archive.stores["archive"])
+    archive.check_nothing_is_left_over()
+
+
+def test_a_copy_that_is_there_already_is_used_when_it_is_right(archive: Archive) -> None:
+    archive.store()
+    archive.sealer().seal_series(STUDY, SERIES)
+    with pytest.raises(ZeroDivisionError):
+        archive.copier(at=crash_at(COPY_PUT)).run_once()
+    methods: list[str] = []
+    inner = archive.stores["copy"]
+    archive.stores = {**archive.stores, "copy": WatchedStore(inner, lambda method, key: methods.append(method))}
+    archive.copier().run_once()
+    assert methods == ["put", "get"]
+    assert contents(inner) == contents(archive.stores["archive"])
+
+
+def test_a_copy_that_is_not_right_is_replaced(archive: Archive) -> None:
+    archive.store()
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    archive.stores["copy"].put(pack.location.key, [b"half of it"])
+    assert archive.copier().run_once().done == 1
+    assert contents(archive.stores["copy"]) == contents(archive.stores["archive"])
+
+
+@pytest.mark.parametrize("harm", ["flip", "cut", "lose"])
+def test_a_pack_that_is_not_right_is_not_copied(archive: Archive, harm: str) -> None:
+    archive.store(numbers=range(1, 4))
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    store, key = archive.stores["archive"], pack.location.key
+    data = store.get(key).read()
+    if harm == "lose":
+        store.delete([key])
+    else:
+        store.put(key, [data[:-5] if harm == "cut" else data[:-1] + bytes([data[-1] ^ 1])], if_absent=False)
+    copier = archive.copier()
+    assert copier.run_once().failed == 1
+    assert contents(archive.stores["copy"]) == {}
+    store.put(key, [data], if_absent=False)
+    archive.clock.pass_(6)
+    assert copier.run_once().done == 1
+
+
+def test_a_pack_that_is_deleted_while_it_is_copied_leaves_no_copy(archive: Archive) -> None:
+    archive.store()
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.copier(at=once(COPY_PUT, lambda: archive.remove(Scope(STUDY)))).run_once()
+    sweep(archive)
+    assert contents(archive.stores["copy"]) == contents(archive.stores["archive"]) == {}
+    archive.check_nothing_is_left_over()
+
+
+def test_killed_before_the_copy_counts_and_then_deleted_it_leaves_no_copy(archive: Archive) -> None:
+    archive.store()
+    archive.sealer().seal_series(STUDY, SERIES)
+    with pytest.raises(ZeroDivisionError):
+        archive.copier(at=crash_at(COPY_PUT)).run_once()
+    archive.remove(Scope(STUDY))
+    sweep(archive)
+    assert contents(archive.stores["copy"]) == {}
+    archive.check_nothing_is_left_over()
+
+
+class Lying(MemoryStore):
+    """Keeps something else than it was given."""
+
+    def put(self, key: str, source: Source, *, if_absent: bool = True):  # type: ignore[no-untyped-def]
+        assert isinstance(source, Path)
+        return super().put(key, [source.read_bytes()[:-1] + b"!"], if_absent=if_absent)
+
+
+def test_a_copy_that_does_not_come_back_as_it_was_does_not_count(archive: Archive) -> None:
+    archive.store()
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.stores = {**archive.stores, "copy": Lying()}
+    assert archive.copier().run_once().failed == 1
+    assert len(archive.index.uncopied("copy", 10)) == 1
+
+
+def test_while_the_copy_is_away_the_rest_goes_on(archive: Archive) -> None:
+    for series in range(1, 5):
+        archive.store(1, series)
+        archive.sealer().seal_series(STUDY, f"{STUDY}.{series}")
+
+    def away(method: str, key: str) -> None:
+        raise Unavailable("the second data centre does not answer")
+
+    stores = archive.stores
+    archive.stores = {**stores, "copy": WatchedStore(stores["copy"], away)}
+    with pytest.raises(Unavailable):
+        archive.copier().run_once()
+    archive.stores = stores
+    assert archive.copier().run_once().done == 4
+
+
+def test_it_needs_both_stores(archive: Archive) -> None:
+    with pytest.raises(KeyError):
+        Copier(archive.index, {"archive": MemoryStore()}, staging=archive.staging)
