@@ -7,12 +7,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from blake3 import blake3
+
 from storage.dicom.digest import InstanceDigest
 from storage.dicom.frames import FrameTable, Span
 from storage.dicom.instance import BulkValue
 from storage.objects import Body, ObjectStore
 from storage.objects.memory import MemoryStore
-from storage.packs import BLOCK_BYTES, PackedInstance
+from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, PackedInstance
 from storage.packs.stream import SpanBody
 from storage.packs.write import PackWriter, Written, place
 
@@ -120,3 +122,8 @@ class RecordingStore(MemoryStore):
                     data[at] ^= 1
                     self.flips[block] -= 1
         return SpanBody([bytes(data)], len(data))
+
+
+def blake(block: bytes) -> bytes:
+    """The digest of a block."""
+    return blake3(block).digest(BLOCK_DIGEST_BYTES)

@@ -72,16 +72,19 @@ class BlockReader:
 
     def _together(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
         """Blocks from `first` on: up to `after`, or more, or fewer when another thread is fetching those already."""
+        return self._flights.join((key, first), lambda: self._fetch(key, blocks, first, after))
+
+    def _fetch(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
         if self._cache is not None:
-            after = self._end_of_missing(key, first, max(after, self._run(key, first, after, count_of(blocks))))
-
-        def fetch() -> list[bytes]:
-            found = list(BlockStream(self._store, key, blocks, first, after))
-            for number, block in enumerate(found, first):
-                self._keep(key, number, block)
-            return found
-
-        return self._flights.join((key, first), fetch)
+            if self._cache.has(key, first):  # somebody else has fetched it since it was missed
+                block = self._cache.get(key, first, blocks)
+                if block is not None:
+                    return [block]
+            after = self._end_of_missing(key, first, self._run(key, first, after, count_of(blocks)))
+        found = list(BlockStream(self._store, key, blocks, first, after))
+        for number, block in enumerate(found, first):
+            self._keep(key, number, block)
+        return found
 
     def _run(self, key: str, first: int, after: int, count: int) -> int:
         """How far to fetch: twice as far as the last time when this goes on where that ended."""

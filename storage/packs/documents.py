@@ -37,14 +37,16 @@ class PackDocuments:
     def documents(self, pack: Pack) -> Sequence[bytes]:
         """The DICOM JSON of each of `pack.instances`, in their order. Raises Damaged, Unavailable."""
         name = (pack.location.store, pack.location.key)
-        with self._lock:
-            found = self._held.get(name)
-            if found is not None:
-                self._held.move_to_end(name)
+        found = self._recent(name)
         if found is None:
-            found = self._flights.join(name, lambda: self._read(pack))
-            self._hold(name, found)
+            found = self._flights.join(name, lambda: self._recent(name) or self._held_from_now(name, self._read(pack)))
         return _left(found, pack)
+
+    def _recent(self, name: tuple[str, str]) -> list[bytes] | None:
+        with self._lock:
+            if name in self._held:
+                self._held.move_to_end(name)
+            return self._held.get(name)
 
     def _read(self, pack: Pack) -> list[bytes]:
         location = pack.location
@@ -59,17 +61,15 @@ class PackDocuments:
         except (Invalid, ValueError) as error:
             raise Damaged("the metadata of a pack is not what was stored", key=location.key) from error
 
-    def _hold(self, name: tuple[str, str], documents: list[bytes]) -> None:
+    def _held_from_now(self, name: tuple[str, str], documents: list[bytes]) -> list[bytes]:
         size = _size(documents)
-        if size > self._max_bytes:
-            return
-        with self._lock:
-            if name in self._held:
-                return
-            self._held[name] = documents
-            self._held_bytes += size
-            while self._held_bytes > self._max_bytes:
-                self._held_bytes -= _size(self._held.popitem(last=False)[1])
+        if size <= self._max_bytes:
+            with self._lock:
+                self._held[name] = documents
+                self._held_bytes += size
+                while self._held_bytes > self._max_bytes:
+                    self._held_bytes -= _size(self._held.popitem(last=False)[1])
+        return documents
 
 
 def _left(documents: list[bytes], pack: Pack) -> Sequence[bytes]:
