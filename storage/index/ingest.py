@@ -6,8 +6,22 @@ import orjson
 from sqlalchemy import bindparam, insert, select, update
 
 from storage.errors import Conflict
-from storage.index import Act, Added, InstanceRecord, Location, Outcome, documents, doomed, feed, levels
+from storage.index import (
+    Act,
+    Added,
+    InstanceRecord,
+    Location,
+    Outcome,
+    documents,
+    doomed,
+    feed,
+    levels,
+    packed,
+    served,
+)
+from storage.index.packed import Listings
 from storage.index.schema import contents, instances, versions
+from storage.index.served import InPack
 from storage.index.session import Session
 
 _OWN = (
@@ -83,26 +97,42 @@ def prepare(record: InstanceRecord) -> Prepared:
     return Prepared(record, columns, wide)
 
 
-def add(session: Session, prepared: Prepared) -> Added:
+def add(session: Session, listings: Listings, prepared: Prepared) -> Added:
     """Make one instance findable; see `MetadataIndex.add`."""
     identity, dataset = prepared.record.instance.identity, prepared.record.instance.dataset
-    study, series, found = levels.find(session, identity)
-    if study is not None and series is not None and found is not None:
-        return _add_again(session, prepared, study, series, found)
+    study, series, loose = levels.find(session, identity)
+    if study is not None and series is not None:
+        known = loose or _in_pack(session, listings, study, series, identity.sop_uid)
+        if known is not None:
+            return _add_again(session, listings, prepared, study, series, known)
     _refuse_doomed(session, prepared.record.location)
     if study is None:
         study = levels.make_study(session, identity, dataset)
     is_new_series = series is None
     if series is None:
         series = levels.make_series(session, study.id, identity, dataset)
-    _insert(session, prepared, study.id, series.id)
+    _insert(session, prepared, study.id, series.id, 1)
     levels.count_study(session, study.id, instances=1, series=int(is_new_series))
     _count(session, prepared, study.id, series.id, instances=1)
-    if identity.sop_class not in study.sop_classes.split("\\"):
-        levels.refresh_sop_classes(session, study.id)
+    sop_classes = study.sop_classes.split("\\") if study.sop_classes else []
+    if identity.sop_class not in sop_classes:
+        levels.set_sop_classes(session, study.id, [*sop_classes, identity.sop_class])
     _let_speak(session, prepared, study, series, again=False)
     _note(session, Act.STORED, prepared, series.id, 1)
     return Added(Outcome.NEW, 1)
+
+
+def _in_pack(
+    session: Session, listings: Listings, study: levels.StudyRow, series: levels.SeriesRow, sop_uid: str
+) -> InPack | None:
+    """The served version, which is in a pack if it is anywhere, because it does not lie loose."""
+    if not series.pack_count:
+        return None
+    packs = packed.of_series(session, listings, study.id, series.id)
+    for found in served.chosen([], packs, sop_uid):
+        assert isinstance(found, InPack)
+        return found
+    return None
 
 
 def _refuse_doomed(session: Session, location: Location) -> None:
@@ -110,9 +140,9 @@ def _refuse_doomed(session: Session, location: Location) -> None:
         raise Conflict("the object is about to be removed: put the bytes elsewhere")
 
 
-def _insert(session: Session, prepared: Prepared, study_id: int, series_id: int) -> None:
+def _insert(session: Session, prepared: Prepared, study_id: int, series_id: int, revision: int) -> None:
     ids = {"study_id": study_id, "series_id": series_id, "sop_uid": prepared.record.instance.identity.sop_uid}
-    row = session.run(_INSERT_INSTANCE, revision=1, **ids, **prepared.columns)
+    row = session.run(_INSERT_INSTANCE, revision=revision, **ids, **prepared.columns)
     session.run(_INSERT_CONTENTS, instance_id=row.fetchone()[0], **prepared.contents)
 
 
@@ -129,23 +159,27 @@ def _note(session: Session, act: Act, prepared: Prepared, series_id: int, revisi
 
 def _add_again(
     session: Session,
+    listings: Listings,
     prepared: Prepared,
     study: levels.StudyRow,
     series: levels.SeriesRow,
-    found: levels.InstanceRow,
+    known: levels.InstanceRow | InPack,
 ) -> Added:
     """The UID is there: nothing to do for the same bytes; others become the version that is served."""
-    instance = prepared.record.instance
-    if found.digest == instance.digest:
-        return Added(Outcome.SAME, found.revision)
-    identity, revision = instance.identity, found.revision + 1
+    identity = prepared.record.instance.identity
+    if known.digest == prepared.record.instance.digest:
+        return Added(Outcome.SAME, known.revision)
     _refuse_doomed(session, prepared.record.location)
-    session.run(_KEEP_VERSION, instance=found.id)
-    session.run(_UPDATE_INSTANCE, instance=found.id, revision=revision, **prepared.columns)
-    session.run(_UPDATE_CONTENTS, instance=found.id, **prepared.contents)
+    revision = known.revision + 1
+    if isinstance(known, InPack):
+        _insert(session, prepared, study.id, series.id, revision)
+    else:
+        session.run(_KEEP_VERSION, instance=known.id)
+        session.run(_UPDATE_INSTANCE, instance=known.id, revision=revision, **prepared.columns)
+        session.run(_UPDATE_CONTENTS, instance=known.id, **prepared.contents)
     _count(session, prepared, study.id, series.id, instances=0)
-    if found.sop_class != identity.sop_class:
-        levels.refresh_sop_classes(session, study.id)
+    if known.sop_class != identity.sop_class:
+        levels.set_sop_classes(session, study.id, served.sop_classes(session, listings, identity.study_uid))
     _let_speak(session, prepared, study, series, again=True)
     _note(session, Act.VERSION, prepared, series.id, revision)
     return Added(Outcome.VERSION, revision)

@@ -34,11 +34,11 @@ class SeriesRow(NamedTuple):
 
     id: int
     speaker_sop_uid: str
-    pack_count: int
+    pack_count: int = 0
 
 
 class InstanceRow(NamedTuple):
-    """What adding an instance needs to know of its served version."""
+    """What adding an instance needs to know of its served version, when that lies loose."""
 
     id: int
     digest: bytes
@@ -115,6 +115,7 @@ _COUNT_SERIES = (
         instance_count=series.c.instance_count + bindparam("more_instances"),
         loose_count=series.c.loose_count + bindparam("more_loose"),
         loose_bytes=series.c.loose_bytes + bindparam("more_bytes"),
+        pack_count=series.c.pack_count + bindparam("more_packs"),
     )
     .where(_ONE_SERIES)
 )
@@ -126,12 +127,6 @@ _MODALITIES = (
     .distinct()
     .where(series_values.c.study_id == bindparam("study"), series_values.c.path == constant(MODALITY))
     .order_by(series_values.c.value)
-)
-_SOP_CLASSES = (
-    select(instances.c.sop_class)
-    .distinct()
-    .where(instances.c.study_id == bindparam("study"))
-    .order_by(instances.c.sop_class)
 )
 
 
@@ -183,7 +178,7 @@ def make_series(session: Session, study: int, identity: Identity, dataset: JsonD
     made = session.run(_INSERT_SERIES, study_id=study, series_uid=identity.series_uid, **columns).fetchone()[0]
     _insert_values(session, _SERIES_VALUES, documents.values(dataset, Level.SERIES), study_id=study, series_id=made)
     refresh_modalities(session, study)
-    return SeriesRow(made, identity.sop_uid, 0)
+    return SeriesRow(made, identity.sop_uid)
 
 
 def rewrite_study(session: Session, study: int, identity: Identity, dataset: JsonDataset) -> None:
@@ -219,10 +214,11 @@ def count_series(
     instances: int,
     loose: int,
     bytes: int,
+    packs: int = 0,
     touched_at: int | None = None,
 ) -> None:
-    """Add to the numbers of a series: served instances, versions that lie loose, their bytes."""
-    more = {"more_instances": instances, "more_loose": loose, "more_bytes": bytes}
+    """Add to the numbers of a series: served instances, versions that lie loose, their bytes, packs."""
+    more = {"more_instances": instances, "more_loose": loose, "more_bytes": bytes, "more_packs": packs}
     if touched_at is None:
         session.run(_COUNT_SERIES, study=study, one_series=one_series, **more)
     else:
@@ -253,9 +249,9 @@ def refresh_modalities(session: Session, study: int) -> None:
     _replace_values(session, study, MODALITIES_IN_STUDY, found)
 
 
-def refresh_sop_classes(session: Session, study: int) -> None:
-    """SOPClassesInStudy, anew from the instances."""
-    found = [row[0] for row in session.run(_SOP_CLASSES, study=study).fetchall()]
+def set_sop_classes(session: Session, study: int, sop_classes: Iterable[str]) -> None:
+    """SOPClassesInStudy: those of all served instances."""
+    found = sorted(set(sop_classes))
     session.run(_SET_SOP_CLASSES, study=study, text="\\".join(found))
     _replace_values(session, study, SOP_CLASSES_IN_STUDY, found)
 

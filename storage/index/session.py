@@ -3,7 +3,7 @@
 Building and compiling a statement costs more than running it, so each is compiled once for its dialect.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import ClauseElement, ColumnElement, Dialect, literal_column
@@ -80,6 +80,12 @@ class Session:
     def run(self, statement: ClauseElement, **values: object) -> Cursor:
         """Execute a module-level `statement` with its parameters by name."""
         return self.execute(self._statements[statement], values)
+
+    def run_all(self, statement: ClauseElement, rows: Iterable[Mapping[str, object]]) -> None:
+        """Execute a module-level `statement` for each of `rows`; what it returns is not wanted."""
+        compiled = self._statements[statement]
+        for values in rows:
+            self.execute(compiled, values)
 
     def execute(self, statement: Prepared, values: Mapping[str, object]) -> Cursor:
         """Execute what was compiled elsewhere; more values than it has parameters are fine."""

@@ -1,6 +1,5 @@
 """The index in any SQL database: each method of the Protocol is one session of an `Engine`."""
 
-from collections import deque
 from collections.abc import Iterator, Sequence
 
 from sqlalchemy import bindparam, update
@@ -25,12 +24,16 @@ from storage.index import (
     scopes,
 )
 from storage.index.engine import Engine
+from storage.index.metadata import Reading, pack_documents
+from storage.index.packed import Listings
 from storage.index.schema import probes
 from storage.index.session import Session, constant
+from storage.index.speakers import Speeches, Wanted
 
 MAX_ROWS = 10_000  # that one search returns, whatever its limit
 MAX_COUNTED = 10_000  # further matches that are counted exactly
 MAX_OFFSET = 1 << 40
+MAX_SPEECHES = 16  # instances whose metadata one removal may need from packs, one after another
 
 _PROBE = update(probes).values(at=bindparam("moment")).where(probes.c.id == constant(1))
 
@@ -41,21 +44,32 @@ class SqlIndex:
     def __init__(self, engine: Engine, documents: Documents | None = None) -> None:
         self._engine = engine
         self._documents = documents
+        self._listings = Listings()
 
     def add(self, record: InstanceRecord) -> Added:
         """See `MetadataIndex`. Raises Exhausted when there is no room or too much waits, otherwise Unavailable."""
         prepared = ingest.prepare(record)
         studies = [record.instance.identity.study_uid]
-        return self._engine.write(lambda session: ingest.add(session, prepared), studies=studies)
+        return self._engine.write(lambda session: ingest.add(session, self._listings, prepared), studies=studies)
 
     def remove(self, scope: Scope) -> Removed:
-        """See `MetadataIndex`."""
-        return self._engine.write(lambda session: removal.remove(session, scope), studies=[scope.study_uid])
+        """See `MetadataIndex`. Raises Unavailable also when metadata that is needed cannot be read from its pack."""
+        speeches: Speeches = {}
+        for _ in range(MAX_SPEECHES):
+            try:
+                return self._engine.write(
+                    lambda session: removal.remove(session, self._listings, scope, speeches),
+                    studies=[scope.study_uid],
+                )
+            except Wanted as wanted:
+                pack, row = wanted.instance
+                speeches[wanted.version] = pack_documents(self._documents, wanted.series, pack)[row]
+        raise Unavailable("what is to be removed changes all the time; try again")
 
     def holds(self, identity: Identity, digest: bytes) -> bool:
         """See `MetadataIndex`."""
         with self._engine.reading() as session:
-            return scopes.digest_of(session, identity) == digest
+            return scopes.digest_of(session, self._listings, identity) == digest
 
     def search(self, query: Query) -> Page:
         """See `MetadataIndex`. Raises Invalid (QUERY) for keys that cannot be matched at the query's level."""
@@ -78,25 +92,16 @@ class SqlIndex:
     def locate(self, scope: Scope) -> Sequence[Stored]:
         """See `MetadataIndex`."""
         with self._engine.reading() as session:
-            return scopes.locate(session, scope)
+            return scopes.locate(session, self._listings, scope)
 
     def contents(self, scope: Scope) -> Contents:
         """See `MetadataIndex`."""
         with self._engine.reading() as session:
-            return scopes.contents_of(session, scope)
+            return scopes.contents_of(session, self._listings, scope)
 
     def metadata(self, scope: Scope) -> Iterator[tuple[Identity, bytes]]:
         """See `MetadataIndex`. An instance that is removed meanwhile is left out."""
-        with self._engine.reading() as session:
-            instances = scopes.ids(session, scope)
-        return self._metadata_of(instances)
-
-    def _metadata_of(self, instances: list[int]) -> Iterator[tuple[Identity, bytes]]:
-        waiting = deque(instances)
-        while waiting:
-            with self._engine.reading() as session:
-                batch = scopes.next_metadata(session, waiting)
-            yield from batch
+        return iter(Reading(self._engine, self._listings, self._documents, scope))
 
     def changes(self, after: int, limit: int) -> Sequence[Change]:
         """See `MetadataIndex`."""

@@ -1,5 +1,7 @@
 """The catalogue: studies, series, loose instances and their values, packs, what is to be removed, the change feed."""
 
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -42,7 +44,7 @@ def _blobs(*names: str) -> "list[sa.Column[bytes]]":
     return [sa.Column(name, sa.LargeBinary, nullable=False) for name in names]
 
 
-def _version() -> "list[sa.Column[object]]":
+def _version() -> "list[sa.Column[Any]]":
     return [
         *_texts("sop_uid", "sop_class"),
         sa.Column("instance_number", sa.BigInteger),
