@@ -1,9 +1,11 @@
 """Turns a Config into the objects that make up a gateway. The only file that does; read it first.
 
-The wiring, from the bottom: a spool (object store) and an index make the local archive; the guard puts policy and
-audit around it, the meter counts and times what is left; the two doors hold that archive and nothing else.
+The wiring, from the bottom: places (the object stores of loose instances and of packs) and an index make the local
+archive, which workers keep in shape; the guard puts policy and audit around it, the meter counts and times what is
+left; the two doors hold that archive and nothing else.
 """
 
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -13,7 +15,11 @@ from urllib.parse import unquote, urlsplit
 from gateway import log, metrics
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.local import LocalArchive
+from gateway.archive.lookout import Lookout
 from gateway.archive.metered import MeteredArchive
+from gateway.archive.places import ARCHIVE, SPOOL, Places
+from gateway.archive.sealer import Sealing
+from gateway.archive.workers import Workers
 from gateway.config import Config, ConfigError, host_and_port
 from gateway.dimse.server import DimseServer
 from gateway.security.ae_rules import AERules
@@ -23,9 +29,18 @@ from gateway.security.tokens import Tokens
 from gateway.web import app as web_app
 from gateway.web.server import WebServer
 from storage.errors import Exhausted
+from storage.index import Documents
 from storage.index.sqlite import SqliteIndex
 from storage.objects.disk import DiskStore
 from storage.objects.folders import make_durable
+from storage.objects.s3 import S3Store
+from storage.objects.s3_errors import Passing
+from storage.objects.s3_settings import parse_s3_url
+from storage.packs.blocks import BlockReader
+from storage.packs.cache import BlockCache
+from storage.packs.documents import PackDocuments
+
+_READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
 
 
 class Role(StrEnum):
@@ -33,6 +48,7 @@ class Role(StrEnum):
 
     WEB = "web"
     DIMSE = "dimse"
+    WORKERS = "workers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +56,13 @@ class Gateway:
     """A composed gateway: what must be started, in order, and stopped."""
 
     local: LocalArchive
-    spool: DiskStore
+    places: Places
     index: SqliteIndex
+    lookout: Lookout
     audit: JsonLinesAudit
     dimse: DimseServer | None
     web: WebServer | None
+    workers: Workers | None
 
     def start(self) -> None:
         """Check that the archive works, then open the doors. Raises Unavailable, or OSError when a port is taken."""
@@ -53,46 +71,67 @@ class Gateway:
         except Exhausted as error:
             # What is stored can be read all the same; stores are refused until there is room.
             log.get(__name__).warning("nothing can be stored now", why=str(error))
+        self._look_at_the_archive()
         self._look_for_a_lost_index()
+        if self.workers is not None:
+            self.workers.start()
         if self.dimse is not None:
             self.dimse.start()
         if self.web is not None:
             self.web.start()
 
+    def _look_at_the_archive(self) -> None:
+        """What is wrong with its configuration must be put right first; what may pass by itself is waited for."""
+        try:
+            self.lookout.look()
+        except (Passing, Exhausted) as error:
+            log.get(__name__).warning("sealed instances cannot be read or written now", why=str(error))
+
     def _look_for_a_lost_index(self) -> None:
-        if not self.index.changes(0, 1) and next(self.spool.scan("spool/"), None) is not None:
+        if not self.index.changes(0, 1) and next(self.places.spool.scan("spool/"), None) is not None:
             log.get(__name__).error(
                 "the index is empty, but the object store holds instances: if the index was lost or moved, stop the "
-                "gateway and put it back; until then what is stored cannot be found"
+                "gateway and put it back, or run `gateway reindex`; until then what is stored cannot be found"
             )
 
     def stop(self, timeout_seconds: float) -> None:
         """Close both doors at once, letting what was begun finish, then everything behind them."""
-        doors = [door for door in (self.dimse, self.web) if door is not None]
-        closing = [Thread(target=door.stop, args=(timeout_seconds,)) for door in doors]
-        for thread in closing:
+        closing = [part.stop for part in (self.dimse, self.web, self.workers) if part is not None]
+        threads = [Thread(target=stop, args=(timeout_seconds,)) for stop in closing]
+        for thread in threads:
             thread.start()
-        for thread in closing:
+        for thread in threads:
             thread.join()
         self.index.close()
-        self.spool.close()
+        self.places.close()
         self.audit.close()
 
 
-def compose(config: Config, only: Role | None = None, *, reuse_port: bool = False) -> Gateway:
+def compose(
+    config: Config, only: Role | None = None, *, reuse_port: bool = False, with_workers: bool = True
+) -> Gateway:
     """Everything that `config` asks for, opened but not yet listening. Raises ConfigError, Unavailable, OSError."""
     _make(config.data)
-    spool = open_spool(config)
-    index = open_index(config)
-    local = LocalArchive(spool, index, staging=spool.staging, ingest=config.ingest, check_room=spool.check_room)
+    places = open_places(config)
+    documents = PackDocuments({ARCHIVE: places.blocks})
+    index = open_index(config, documents)
+    upkeep: Workers | None = None
+    lookout = Lookout(places.archive.check, "archive")
+    local = LocalArchive(
+        places,
+        index,
+        ingest=config.ingest,
+        trouble=lookout.trouble,
+        deleted=upkeep.nudge if upkeep is not None else lambda: None,
+    )
     audit = JsonLinesAudit(folder(config, config.audit.folder, "audit"), config.audit.max_bytes_per_file)
     archive = MeteredArchive(GuardedArchive(local, RightsPolicy(), audit))
 
     dimse = web = None
-    if only is not Role.WEB:
+    if only in (None, Role.DIMSE):
         rules = AERules(config.dimse, config.security, audit=audit)
         dimse = DimseServer(archive, rules, config.dimse, reuse_port=reuse_port)
-    if only is not Role.DIMSE:
+    if only in (None, Role.WEB):
         tokens = Tokens(config.security.tokens, audit=audit)
         application = web_app.build(
             archive,
@@ -103,20 +142,68 @@ def compose(config: Config, only: Role | None = None, *, reuse_port: bool = Fals
             hosts=own_names(config),
         )
         web = WebServer(application, config.web, reuse_port=reuse_port)
-    return Gateway(local, spool, index, audit, dimse, web)
+    return Gateway(local, places, index, lookout, audit, dimse, web, upkeep)
 
 
-def open_spool(config: Config) -> DiskStore:
-    """The object store in which instances land."""
-    root = _path_of(config.spool.url, "file", "[spool] url") if config.spool.url else config.data / "objects"
+def open_places(config: Config) -> Places:
+    """The object stores, and the folders for what is on its way. Raises ConfigError, Unavailable, OSError."""
+    with ExitStack() as opened:
+
+        def store(url: str, default: Path) -> DiskStore | S3Store:
+            return opened.enter_context(closing(_open_store(config, url, default)))
+
+        spool = store(config.spool.url, config.data / "objects")
+        archive = store(config.archive.url, config.data / "archive")
+        copy = store(config.copies.url, config.data) if config.copies.url else None
+        landing = spool if isinstance(spool, DiskStore) else store("", config.data / "staging")
+        assert isinstance(landing, DiskStore)
+        packs = archive
+        far = isinstance(archive, S3Store) or isinstance(copy, S3Store)
+        return Places(
+            spool,
+            archive,
+            packs,
+            BlockReader(packs, _open_cache(config) if far else None),
+            staging=landing.staging,
+            packing=archive.staging if isinstance(archive, DiskStore) else landing.staging,
+            copy=copy,
+            remote=frozenset(name for name, remote in ((SPOOL, landing is not spool), (ARCHIVE, far)) if remote),
+            check_room=landing.check_room,
+            close=opened.pop_all().close,
+        )
+
+
+def _open_store(config: Config, url: str, default: Path) -> DiskStore | S3Store:
+    if urlsplit(url).scheme == "s3":
+        return S3Store(parse_s3_url(url))
+    root = _path_of(url, "file") if url else default
     return DiskStore(root, min_free_bytes=config.spool.min_free_bytes)
 
 
-def open_index(config: Config) -> SqliteIndex:
-    """The catalogue; made or migrated when it is opened."""
-    path = _path_of(config.index.url, "sqlite", "[index] url") if config.index.url else config.data / "index.sqlite"
+def _open_cache(config: Config) -> BlockCache | None:
+    settings = config.archive.cache
+    if not settings.max_bytes:
+        return None
+    where = folder(config, settings.folder, "cache")
+    return BlockCache(where, settings.max_bytes, min_free_bytes=config.spool.min_free_bytes)
+
+
+def open_index(config: Config, documents: Documents) -> SqliteIndex:
+    """The catalogue; made or migrated when it is opened. `documents` gives it the metadata of sealed instances."""
+    path = _path_of(config.index.url, "sqlite") if config.index.url else config.data / "index.sqlite"
     _make(path.parent)
-    return SqliteIndex(path, group_max=config.index.group_max)
+    return SqliteIndex(path, group_max=config.index.group_max, documents=documents)
+
+
+def sealing(config: Config) -> Sealing:
+    """When and how series are sealed."""
+    return Sealing(
+        after_seconds=config.archive.seal_after_seconds,
+        series_bytes=config.archive.seal_bytes,
+        max_pack_bytes=config.archive.max_pack_bytes,
+        min_free_bytes=config.spool.min_free_bytes,
+        threads=_READ_AHEAD if urlsplit(config.spool.url).scheme == "s3" else 0,
+    )
 
 
 def own_names(config: Config) -> list[str] | None:
@@ -141,10 +228,10 @@ def _make(folder: Path) -> None:
         raise OSError(error.errno, f"the folder {folder} cannot be used: {error.strerror}") from error
 
 
-def _path_of(url: str, scheme: str, key: str) -> Path:
+def _path_of(url: str, scheme: str) -> Path:
     """`scheme:///relative` or `scheme:////absolute` for SQLite; `file:///absolute` or `file:relative` for folders."""
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme != scheme or parts.netloc or not path.strip("/"):
-        raise ConfigError(f'{key} = "{url}" is not supported: write "{scheme}:///path"')
+        raise ConfigError(f'the url "{url}" is not supported: write "{scheme}:///path"')
     return Path(path.removeprefix("/")) if scheme == "sqlite" else Path(path)

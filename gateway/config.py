@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
 from gateway.security.caller import Right
+from storage.objects.s3_settings import parse_s3_url
 
 ENVIRONMENT_PREFIX = "GATEWAY_"
 
@@ -53,10 +54,19 @@ def _origin(value: str) -> str:
     return value
 
 
+def _store_url(value: str) -> str:
+    if value.startswith("s3:"):
+        parse_s3_url(value)
+    elif value and (not value.startswith("file:") or not urlsplit(value).path.strip("/") or urlsplit(value).netloc):
+        raise ValueError('write it as "file:///absolute/folder" or "s3://bucket/prefix?endpoint=http://host:port"')
+    return value
+
+
 Address = Annotated[str, AfterValidator(_address)]
 AETitle = Annotated[str, AfterValidator(_ae_title)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Network = Annotated[str, AfterValidator(_network)]
+StoreUrl = Annotated[str, AfterValidator(_store_url)]
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -82,7 +92,7 @@ class Index(Section):
 
 
 class Spool(Section):
-    url: str = ""  # empty: file:///{data}/objects
+    url: StoreUrl = ""  # empty: file:///{data}/objects
     min_free_bytes: int = Field(1 << 30, ge=0)
     max_bytes: int = Field(0, ge=0)  # 0: no bound
 
@@ -93,7 +103,7 @@ class ArchiveCache(Section):
 
 
 class Archive(Section):
-    url: str = ""  # empty: file:///{data}/archive
+    url: StoreUrl = ""  # empty: file:///{data}/archive
     seal: bool = True
     seal_after_seconds: int = Field(600, ge=0)
     seal_bytes: PositiveInt = 4 << 30
@@ -102,7 +112,7 @@ class Archive(Section):
 
 
 class Copies(Section):
-    url: str = ""  # empty: none are made
+    url: StoreUrl = ""  # empty: none are made
 
 
 class Ingest(Section):

@@ -99,5 +99,7 @@ class Archive(ArchiveReader, Protocol):
 
     def delete(self, scope: Scope, *, by: Caller) -> Removed: ...
 
-    def check(self) -> None:
-        """Raise Unavailable or Exhausted, saying what to do, unless instances can be stored and read now."""
+    def check(self) -> str:
+        """Raise Unavailable or Exhausted, saying what to do, unless instances can be stored now and those read that
+        came last. What is out of order all the same, "" when nothing is.
+        """

@@ -75,9 +75,9 @@ class GuardedArchive:
         self._audit.record(Event.of(Verb.DELETE, Outcome.SUCCESS, by, scope, count=removed.instances))
         return removed
 
-    def check(self) -> None:
+    def check(self) -> str:
         """See `Archive`."""
-        self._inner.check()
+        return self._inner.check()
 
     def _guarded(self, verb: Verb, scope: Scope | None, by: Caller, act: Callable[[], _T]) -> _T:
         """What `act` gives if `by` may; a refusal or failure is recorded on its way up."""

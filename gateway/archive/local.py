@@ -3,17 +3,16 @@
 What is acknowledged is durable first and findable second. See docs/decisions/0013-storing.md.
 """
 
-import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from contextlib import contextmanager
 from threading import BoundedSemaphore
 
-from gateway import log
-from gateway.archive import AS_STORED, Expected, Found, Part, Receipt
+from gateway.archive import AS_STORED, Expected, Found, Part, Receipt, tombstones
 from gateway.archive.incoming import Incoming
 from gateway.archive.inflated import Inflated, as_inflated
+from gateway.archive.landing import Landing
+from gateway.archive.openers import Openers
 from gateway.archive.parts import (
     PIXEL_DATA,
     Opener,
@@ -25,6 +24,8 @@ from gateway.archive.parts import (
     value,
     whole,
 )
+from gateway.archive.places import Places
+from gateway.archive.tombstones import Tombstone
 from gateway.config import Ingest
 from gateway.security.caller import Caller
 from storage.dicom.frames import Layout
@@ -33,15 +34,15 @@ from storage.dicom.instance import Instance
 from storage.dicom.parse import parse
 from storage.dicom.query import Query
 from storage.dicom.syntax import EXPLICIT_LITTLE, is_deflated
-from storage.errors import Conflict, Exhausted, Fault, Invalid, NotAcceptable, NotFound, StorageError, Unavailable
-from storage.index import Added, Contents, InstanceRecord, Location, MetadataIndex, Outcome, Removed, Stored
-from storage.objects import ObjectStore, keys
+from storage.errors import Exhausted, Fault, Invalid, NotAcceptable, NotFound, Unavailable
+from storage.index import Added, Contents, MetadataIndex, Outcome, Removed, Stored
 
-SPOOL = "spool"
 _TURN_SECONDS = 5.0  # how long a store waits for its turn before it is refused
 _ATTEMPTS = 8  # to read an instance that is replaced while it is looked up
 
-_log = log.get(__name__)
+
+def _nothing() -> None:
+    """Nobody needs to be told, nothing is full."""
 
 
 def _microseconds() -> int:
@@ -49,49 +50,55 @@ def _microseconds() -> int:
 
 
 class LocalArchive:
-    """An Archive over `spool` and `index`. `staging` is a folder for what is being received, best on the same file
-    system as the spool; `check_room` raises Exhausted when nothing more should be written there.
-    Safe under threads; several processes may share spool and index.
+    """An Archive over the object stores `places` and `index`. Safe under threads; several processes may share both.
+
+    `check_backlog` raises Exhausted while nothing more should be stored; `trouble` says what is out of order although
+    instances can be stored, "" when nothing is; `deleted` is called when objects wait to be removed.
     """
 
     def __init__(
         self,
-        spool: ObjectStore,
+        places: Places,
         index: MetadataIndex,
         *,
-        staging: Path,
         ingest: Ingest,
-        check_room: Callable[[], None] = lambda: None,
+        check_backlog: Callable[[], None] = _nothing,
+        trouble: Callable[[], str] = str,
+        deleted: Callable[[], None] = _nothing,
         clock: Callable[[], int] = _microseconds,
     ) -> None:
-        self._spool = spool
+        self._places = places
         self._index = index
-        self._staging = staging
         self._ingest = ingest
-        self._check_room = check_room
+        self._check_backlog = check_backlog
+        self._trouble = trouble
+        self._deleted = deleted
         self._clock = clock
         self._turns = BoundedSemaphore(ingest.max_concurrent_stores)
+        self._landing = Landing(places, index, clock=clock)
+        self._openers = Openers(places, self._landing.served)
 
     def incoming(self) -> Incoming:
         """See `Archive`."""
         return Incoming(
-            self._staging,
+            self._places.staging,
             memory_bytes=self._ingest.memory_bytes_per_instance,
             max_bytes=self._ingest.max_instance_bytes,
             check_room=self._check_room,
         )
 
+    def _check_room(self) -> None:
+        self._check_backlog()
+        self._places.check_room()
+
     def store(self, incoming: Incoming, expected: Expected, *, by: Caller) -> Receipt:
         """See `Archive`; PS3.4 B.2.2, PS3.18 10.5."""
+        self._check_backlog()
         with self._turn():
             with incoming.view() as data:
                 instance = parse(data)
             _refuse_difference(expected, instance.identity)
-            held = self._held(instance)
-            if held is not None and self._is_whole(held, instance, incoming):
-                return _receipt(instance, Added(Outcome.SAME, held.revision))
-            location = self._write(instance, incoming, being_deleted=held is not None)
-            return _receipt(instance, self._add(instance, location, f"{by.door}:{by.identity}"))
+            return _receipt(instance, self._landing.land(instance, incoming, f"{by.door}:{by.identity}"))
 
     @contextmanager
     def _turn(self) -> Iterator[None]:
@@ -101,101 +108,6 @@ class LocalArchive:
             yield
         finally:
             self._turns.release()
-
-    def _held(self, instance: Instance) -> Stored | None:
-        """The served version when it has these bytes."""
-        if not self._index.holds(instance.identity, instance.digest):
-            return None
-        try:
-            served = self._served(instance.identity)
-        except NotFound:
-            return None
-        return served if served.digest == instance.digest else None
-
-    def _is_whole(self, held: Stored, instance: Instance, incoming: Incoming) -> bool:
-        """Whether the object is there, put anew when it is lost or cut short: to say that we have what is lost would be
-        to lose it for good. False when it was deleted or replaced meanwhile.
-        """
-        length = self._length(held.location.key)
-        if length is not None and length >= held.location.offset + held.location.length:
-            return True
-        _log.error("stored object is lost or cut short", key=held.location.key)
-        healed = self._heal(held, instance, incoming, lost=length is None)
-        if self._names(held):
-            return True
-        if healed and length is None:  # else it may be another's by now, who is about to tell the index
-            self._take_back(instance, held.location)
-        return False
-
-    def _length(self, key: str) -> int | None:
-        try:
-            return self._spool.head(key).length
-        except NotFound:
-            return None
-
-    def _heal(self, held: Stored, instance: Instance, incoming: Incoming, *, lost: bool) -> bool:
-        """Put the object anew; False when somebody else has put it first."""
-        location = held.location
-        length = len(instance.preface) + len(incoming)
-        if location.offset or (location.length, held.header_length) != (length, instance.header_length):
-            raise Unavailable("the stored object of this instance is damaged, and these bytes cannot take its place")
-        try:
-            self._put(location.key, instance, incoming, if_absent=lost)
-        except Conflict:
-            return False
-        return True
-
-    def _names(self, held: Stored) -> bool:
-        try:
-            return self._served(held.identity).location == held.location
-        except NotFound:
-            return False
-
-    def _served(self, identity: Identity) -> Stored:
-        return self._index.locate(_scope(identity))[0]
-
-    def _write(self, instance: Instance, incoming: Incoming, *, being_deleted: bool) -> Location:
-        """Put the bytes under a key that is ours alone: what has the usual one may be about to be deleted, and so would
-        what takes its place while it is `being_deleted`.
-        """
-        if not being_deleted:
-            with suppress(Conflict):
-                return self._put(keys.spool(instance.identity, instance.digest), instance, incoming)
-        return self._put(keys.spool(instance.identity, instance.digest, secrets.token_hex(8)), instance, incoming)
-
-    def _put(self, key: str, instance: Instance, incoming: Incoming, *, if_absent: bool = True) -> Location:
-        if not instance.preface:
-            meta = self._spool.put(key, incoming.source, if_absent=if_absent)
-        else:
-            with incoming.preceded_by(instance.preface) as file:
-                meta = self._spool.put(key, file.source, if_absent=if_absent)
-        return Location(SPOOL, key, 0, meta.length)
-
-    def _add(self, instance: Instance, location: Location, source: str) -> Added:
-        try:
-            added = self._index.add(InstanceRecord(instance, location, self._clock(), source))
-        except Exception:  # whatever it was: nothing may be left that nothing names
-            self._take_back(instance, location)
-            raise
-        if added.outcome is Outcome.SAME:
-            self._take_back(instance, location)
-        return added
-
-    def _take_back(self, instance: Instance, location: Location) -> None:
-        """Delete the object just written, unless the index may name it: it may have committed and failed to say so."""
-        try:
-            served = self._served(instance.identity)
-            named = served.location == location or served.digest != instance.digest
-        except NotFound:
-            named = False
-        except StorageError:
-            named = True
-        if named:
-            return
-        try:
-            self._spool.delete([location.key])
-        except StorageError as error:
-            _log.warning("an object that nothing names is left", key=location.key, error=type(error).__name__)
 
     def search(self, query: Query, *, by: Caller) -> Found:
         """See `ArchiveReader`; PS3.4 C.2.2.2, PS3.18 10.6."""
@@ -211,7 +123,10 @@ class LocalArchive:
         found = self._index.locate(scope)
         for syntax in {stored.transfer_syntax for stored in found}:
             _refuse_unacceptable(accept, syntax)
-        return Parts(StoredPart(self._spool, one, one.transfer_syntax, "", whole(one)) for one in found)
+        runs = self._openers.series(found)
+        readings = ((one, whole(one, *self._openers.steps(one))) for one in found)
+        parts = (StoredPart(runs.of(one), one, one.transfer_syntax, "", reading) for one, reading in readings)
+        return Parts(parts, runs.close)
 
     def frames(self, scope: Scope, numbers: Sequence[int], *, accept: Sequence[str], by: Caller) -> Iterator[Part]:
         """See `ArchiveReader`; PS3.18 10.4.1.1.6. Uncompressed frames are little endian, whatever was stored.
@@ -221,7 +136,7 @@ class LocalArchive:
         stored, contents = self._one(scope)
         if contents.frames.layout is Layout.STREAM:
             raise NotAcceptable(f"the frames of a video ({stored.transfer_syntax}) cannot be told apart")
-        opener, lying = self._seekable(stored) if len(numbers) > 1 else (self._spool, stored)
+        opener, lying = self._seekable(stored) if len(numbers) > 1 else (self._openers.of(stored), stored)
         readings = [(number, frame(lying, contents, number)) for number in numbers]
         if not readings:
             raise NotFound("no frames were asked for")
@@ -231,9 +146,10 @@ class LocalArchive:
 
     def _seekable(self, stored: Stored) -> tuple[Opener, Stored]:
         """What opens the object of `stored`, and how it lies there, so that no frame costs reading those before it."""
+        opener = self._openers.of(stored)
         if not is_deflated(stored.transfer_syntax):
-            return self._spool, stored
-        return Inflated(self._spool, stored, self._staging, self._check_room), as_inflated(stored)
+            return opener, stored
+        return Inflated(opener, stored, self._places.staging, self._places.check_room), as_inflated(stored)
 
     def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[Part]:
         """See `ArchiveReader`; PS3.18 10.4.1.1.5."""
@@ -245,7 +161,8 @@ class LocalArchive:
         if numbers is not None:
             return self.frames(scope, numbers, accept=[AS_STORED], by=by)
         syntax = pixel_syntax(stored) if path.endswith(PIXEL_DATA) else EXPLICIT_LITTLE
-        return Parts(iter([StoredPart(self._spool, stored, syntax, f"bulkdata/{path}", value(stored, found))]))
+        part = StoredPart(self._openers.of(stored), stored, syntax, f"bulkdata/{path}", value(stored, found))
+        return Parts(iter([part]))
 
     def _one(self, scope: Scope) -> tuple[Stored, Contents]:
         """An instance and its contents, of one and the same version."""
@@ -259,19 +176,21 @@ class LocalArchive:
         raise Unavailable("the instance is being replaced; try again")
 
     def delete(self, scope: Scope, *, by: Caller) -> Removed:
-        """See `Archive`. First nothing is found any more, then the bytes go."""
+        """See `Archive`. On return nothing of it is found any more, also after the index was rebuilt; the bytes go soon
+        after, when nobody can be reading them any more.
+        """
+        self._index.locate(scope)  # raises NotFound, before anything is said about it
+        tombstones.put(self._places.archive, Tombstone(scope, self._clock()))
         removed = self._index.remove(scope)
-        self._spool.delete(location.key for location in removed.locations if location.store == SPOOL)
+        self._deleted()
         return removed
 
-    def check(self) -> None:
+    def check(self) -> str:
         """See `Archive`."""
-        self._spool.check()
+        self._places.spool.check()
         self._index.check()
-
-
-def _scope(identity: Identity) -> Scope:
-    return Scope(identity.study_uid, identity.series_uid, identity.sop_uid)
+        self._check_backlog()
+        return self._trouble()
 
 
 def _refuse_difference(expected: Expected, identity: Identity) -> None:

@@ -68,9 +68,9 @@ class MeteredArchive:
         with _timed(Verb.DELETE, by):
             return self._inner.delete(scope, by=by)
 
-    def check(self) -> None:
+    def check(self) -> str:
         """See `Archive`."""
-        self._inner.check()
+        return self._inner.check()
 
 
 @contextmanager

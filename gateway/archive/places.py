@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from storage.objects import ObjectStore
+from storage.packs.blocks import BlockReader
 
 SPOOL = "spool"  # where instances land
 ARCHIVE = "archive"  # where packs lie
@@ -20,14 +21,17 @@ class Places:
     """The object stores of an archive, and a folder for what is on its way in or out.
 
     `packs` is what packs are read from: the archive's store, or one that falls back to the copy. The bytes of stores
-    in `remote` come over a network and are verified as they are read. `staging` is best on the file system of the
-    spool; `check_room` raises Exhausted when nothing more should be written there.
+    in `remote` come over a network and are verified as they are read; `blocks` reads verified spans of packs.
+    `staging` is for what is received, `packing` for packs that are being made, each best on the file system of the
+    store that it goes to; `check_room` raises Exhausted when nothing more should be written to `staging`.
     """
 
     spool: ObjectStore
     archive: ObjectStore
-    staging: Path
     packs: ObjectStore
+    blocks: BlockReader
+    staging: Path
+    packing: Path
     copy: ObjectStore | None = None
     remote: frozenset[str] = frozenset()
     check_room: Callable[[], None] = _no_bound

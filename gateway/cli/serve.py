@@ -30,7 +30,9 @@ def serve(
     worker_count: Annotated[
         int | None, typer.Option("--workers", min=1, metavar="N", help="Processes that share the two ports.")
     ] = None,
-    only: Annotated[Role | None, typer.Option(help="Run one part alone.")] = None,
+    only: Annotated[
+        Role | None, typer.Option(help="Run one part alone; workers seal, compact, copy and remove.")
+    ] = None,
 ) -> None:
     """Receive by C-STORE and STOW-RS, answer QIDO-RS and WADO-RS, until SIGTERM or Ctrl-C."""
     try:
@@ -67,10 +69,16 @@ def flags(
 
 
 def run_until_stopped(
-    settings: Config, only: Role | None, stop: Event, *, ready: Any, reuse_port: bool = False
+    settings: Config,
+    only: Role | None,
+    stop: Event,
+    *,
+    ready: Any,
+    reuse_port: bool = False,
+    with_workers: bool = True,
 ) -> None:
     """Open the gateway, call `ready(gateway)`, wait for `stop`, and close it cleanly."""
-    gateway = compose(settings, only, reuse_port=reuse_port)
+    gateway = compose(settings, only, reuse_port=reuse_port, with_workers=with_workers)
     try:
         gateway.start()
         ready(gateway)

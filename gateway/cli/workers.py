@@ -1,6 +1,7 @@
 """`gateway serve --workers N`: processes that share the two ports, watched by one parent.
 
-Each worker is a whole gateway on the same data folder; the kernel spreads connections over them (SO_REUSEPORT).
+Each worker is a whole gateway on the same data folder; the kernel spreads connections over them (SO_REUSEPORT). The
+first one also seals series and does what else keeps the archive in shape.
 A worker that dies is started again; when the parent dies, the workers see their pipe close and stop in order.
 """
 
@@ -43,10 +44,10 @@ def supervise(settings: Config, only: Role | None, *, run: Run, announce: Announ
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as reserved:
-        web = None if only is Role.DIMSE else _reserve(settings.web.listen, reserved)
-        dimse = None if only is Role.WEB else _reserve(settings.dimse.listen, reserved)
+        web = _reserve(settings.web.listen, reserved) if only in (None, Role.WEB) else None
+        dimse = _reserve(settings.dimse.listen, reserved) if only in (None, Role.DIMSE) else None
         settings = _bound_to(settings, web, dimse)
-        team = [_start(settings, only, run) for _ in range(settings.workers)]
+        team = [_start(settings, only, run, first=number == 0) for number in range(settings.workers)]
         try:
             problem = _first_problem(team, stop)
             if problem is not None:
@@ -83,15 +84,15 @@ def _bound_to(settings: Config, web: tuple[str, int] | None, dimse: tuple[str, i
     return settings.model_copy(update=changes)
 
 
-def _start(settings: Config, only: Role | None, run: Run) -> _Worker:
+def _start(settings: Config, only: Role | None, run: Run, *, first: bool) -> _Worker:
     ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(target=_work, args=(settings, only, run, theirs))
+    process = multiprocessing.get_context("spawn").Process(target=_work, args=(settings, only, run, theirs, first))
     process.start()
     theirs.close()
     return _Worker(process, ours)
 
 
-def _work(settings: Config, only: Role | None, run: Run, pipe: Connection) -> None:
+def _work(settings: Config, only: Role | None, run: Run, pipe: Connection, first: bool) -> None:
     """One worker process: says "" on the pipe when it is ready, or what went wrong."""
     log.configure(settings.log.level, settings.log.format)
     stop = Event()
@@ -99,7 +100,7 @@ def _work(settings: Config, only: Role | None, run: Run, pipe: Connection) -> No
         signal.signal(number, lambda *_: stop.set())
     Thread(target=_stop_with_parent, args=(pipe, stop), daemon=True).start()
     try:
-        run(settings, only, stop, ready=lambda _: pipe.send(""), reuse_port=True)
+        run(settings, only, stop, ready=lambda _: pipe.send(""), reuse_port=True, with_workers=first)
     except Exception as error:
         pipe.send(str(error))
         raise
@@ -145,7 +146,7 @@ def _watch(team: list[_Worker], settings: Config, only: Role | None, run: Run, s
                 metrics.process_ended(worker.process.pid)
             worker.pipe.close()
             stop.wait(RESTART_DELAY_SECONDS)
-            team[number] = _start(settings, only, run)
+            team[number] = _start(settings, only, run, first=number == 0)
 
 
 def _stop(team: list[_Worker], timeout_seconds: float) -> None:

@@ -33,15 +33,15 @@ def build(
     authenticate: Authenticate,
     settings: Web,
     *,
-    ready: Callable[[], None],
+    ready: Callable[[], str],
     metrics_text: Callable[[], bytes],
     hosts: Sequence[str] | None = None,
 ) -> Starlette:
     """The ASGI application of the web door.
 
     `authenticate` makes a Caller from the Authorization header and the client's address or raises Unauthenticated;
-    `ready` raises Unavailable or Exhausted when the gateway cannot do its work; `hosts` are the names by which it may
-    be called (the Host header), None when any will do.
+    `ready` raises Unavailable or Exhausted when the gateway cannot do its work, and says what is out of order all the
+    same; `hosts` are the names by which it may be called (the Host header), None when any will do.
     """
     app = Starlette(
         routes=[*_dicomweb(archive, settings), *_pages(ready, metrics_text)],
@@ -91,7 +91,7 @@ def _dicomweb(archive: Archive, settings: Web) -> list[Route]:
     return [Route(PREFIX + path, resource) for path, resource in resources.items()]
 
 
-def _pages(ready: Callable[[], None], metrics_text: Callable[[], bytes]) -> list[Route]:
+def _pages(ready: Callable[[], str], metrics_text: Callable[[], bytes]) -> list[Route]:
     return [
         Route("/healthz", Resource("healthz", get=health.healthz)),
         Route("/readyz", Resource("readyz", get=partial(health.readyz, ready))),

@@ -15,10 +15,15 @@ async def healthz(_: Request) -> Response:
     return PlainTextResponse("ok\n", headers={"cache-control": "no-store"})
 
 
-async def readyz(ready: Callable[[], None], _: Request) -> Response:
-    """200 when instances can be stored and read now; else Unavailable or Exhausted (503) says what is wrong."""
-    await delivery.in_thread(ready)
-    return Response(orjson.dumps({"ready": True}), headers={"cache-control": "no-store"}, media_type=media.JSON)
+async def readyz(ready: Callable[[], str], _: Request) -> Response:
+    """200 when instances can be stored now, `degraded` saying what is out of order all the same; else Unavailable or
+    Exhausted (503) says what is wrong.
+    """
+    degraded = await delivery.in_thread(ready)
+    answer: dict[str, object] = {"ready": True}
+    if degraded:
+        answer["degraded"] = degraded
+    return Response(orjson.dumps(answer), headers={"cache-control": "no-store"}, media_type=media.JSON)
 
 
 async def figures(metrics_text: Callable[[], bytes], _: Request) -> Response:

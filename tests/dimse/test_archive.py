@@ -22,6 +22,7 @@ from storage.index.sqlite import SqliteIndex
 from storage.objects.disk import DiskStore
 from tests.dimse.peers import CT, EXPLICIT, RawPeer, data_pdu, pdv
 from tests.samples import ct, dataset_bytes, part10, valid_files
+from tests.unit.fakes import places
 
 READER = Caller("test", "127.0.0.1", "dimse")
 
@@ -30,7 +31,7 @@ READER = Caller("test", "127.0.0.1", "dimse")
 def local(tmp_path: Path) -> Iterator[LocalArchive]:
     spool = DiskStore(tmp_path / "objects")
     index = SqliteIndex(tmp_path / "index.sqlite")
-    yield LocalArchive(spool, index, staging=spool.staging, ingest=Ingest())
+    yield LocalArchive(places(spool.staging, spool), index, ingest=Ingest())
     index.close()
 
 

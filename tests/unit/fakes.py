@@ -3,13 +3,17 @@
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
+from gateway.archive.places import Places
 from gateway.security.audit import Event
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.query import Query
-from storage.errors import NotFound
-from storage.index import Added, Change, Contents, InstanceRecord, Outcome, Page, Removed, Stored
+from storage.errors import Conflict, NotFound
+from storage.index import Added, Change, Contents, InstanceRecord, Location, Outcome, Page, Removed, Stored
 from storage.objects import Body, ObjectMeta, ObjectStore, Source
+from storage.objects.memory import MemoryStore
+from storage.packs.blocks import BlockReader
 
 Name = tuple[str, str, str]
 
@@ -19,10 +23,13 @@ class MemoryIndex:
 
     def __init__(self) -> None:
         self.records: dict[Name, list[InstanceRecord]] = {}
+        self.removals: list[Location] = []
         self._lock = threading.Lock()
 
     def add(self, record: InstanceRecord) -> Added:
         with self._lock:
+            if record.location in self.removals:
+                raise Conflict("the object is about to be removed")
             versions = self.records.setdefault(name_of(record.instance.identity), [])
             if versions and versions[-1].instance.digest == record.instance.digest:
                 return Added(Outcome.SAME, len(versions))
@@ -61,7 +68,15 @@ class MemoryIndex:
         found = self._in(scope)
         for versions in found:
             del self.records[name_of(versions[0].instance.identity)]
-        return Removed(len(found), tuple(record.location for versions in found for record in versions))
+        locations = tuple(record.location for versions in found for record in versions)
+        self.removals += locations
+        return Removed(len(found), locations)
+
+    def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
+        return self.removals[:limit]
+
+    def forget(self, locations: Sequence[Location]) -> None:
+        self.removals = [location for location in self.removals if location not in locations]
 
     def changes(self, after: int, limit: int) -> Sequence[Change]:
         return []
@@ -76,6 +91,20 @@ class MemoryIndex:
         if not found:
             raise NotFound("there is no such study, series or instance")
         return found
+
+
+def places(
+    staging: Path,
+    spool: ObjectStore,
+    archive: ObjectStore | None = None,
+    *,
+    remote: Iterable[str] = (),
+    check_room: Callable[[], None] = lambda: None,
+) -> Places:
+    """Places over these stores."""
+    archive = MemoryStore() if archive is None else archive
+    blocks = BlockReader(archive)
+    return Places(spool, archive, archive, blocks, staging, staging, remote=frozenset(remote), check_room=check_room)
 
 
 def name_of(identity: Identity) -> Name:

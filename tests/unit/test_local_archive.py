@@ -2,14 +2,14 @@
 
 import itertools
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from gateway.archive import AS_STORED, Expected, Receipt, local
+from gateway.archive import AS_STORED, Expected, Receipt, local, tombstones
 from gateway.archive.local import LocalArchive
 from gateway.compose import Role, compose
 from gateway.config import Config, Ingest, Spool
@@ -21,7 +21,7 @@ from storage.index import Added, Contents, InstanceRecord, MetadataIndex, Outcom
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
 from tests import samples
-from tests.unit.fakes import MemoryIndex, WatchedStore
+from tests.unit.fakes import MemoryIndex, WatchedStore, places
 
 BY = Caller("CT1", "127.0.0.1", "dimse", frozenset(Right))
 INGEST = Ingest(memory_bytes_per_instance=4096, max_instance_bytes=16 << 20)
@@ -35,10 +35,26 @@ class House:
         self.disk = DiskStore(folder / "objects")
         self.spool = WatchedStore(self.disk)
         self.index: Any = MemoryIndex() if index is None else index
+        self.packs = WatchedStore(MemoryStore())
+        self.deletions = 0
+        self.check_room: Callable[[], None] = lambda: None
         ticks = itertools.count(1_700_000_000_000_000)
         self.archive = LocalArchive(
-            self.spool, self.index, staging=self.disk.staging, ingest=INGEST, clock=lambda: next(ticks)
+            places(self.disk.staging, self.spool, self.packs, check_room=lambda: self.check_room()),
+            self.index,
+            ingest=INGEST,
+            deleted=self.count_deletion,
+            clock=lambda: next(ticks),
         )
+
+    def count_deletion(self) -> None:
+        self.deletions += 1
+
+    def sweep(self) -> None:
+        """Delete what is doomed, as the sweeper does after a while."""
+        due = self.index.doomed(1 << 62, 1000)
+        self.spool.delete(location.key for location in due)
+        self.index.forget(due)
 
     def store(self, data: bytes, expected: Expected | None = None) -> Receipt:
         with self.archive.incoming() as incoming:
@@ -199,8 +215,9 @@ def test_what_is_deleted_while_it_is_being_healed_is_stored_anew(house: House, d
     assert house.retrieved() == [data]
     kept = house.index.locate(ONE)[0].location.key
     assert kept != key  # whoever is deleting may not have come to the object yet
-    if damage == "lost" or moment == "after":
-        assert house.keys == [kept]
+    house.sweep()
+    assert house.keys == [kept]
+    assert house.retrieved() == [data]
 
 
 def test_what_two_heal_at_once_is_there_once(house: House) -> None:
@@ -303,20 +320,33 @@ def test_many_that_store_the_same_at_once_leave_one(house: House) -> None:
     assert len(house.keys) == 1
 
 
-def test_what_is_stored_while_it_is_being_deleted_is_not_lost(house: House) -> None:
+@pytest.mark.parametrize("moment", ["before it is swept", "in the middle of the sweep", "after"])
+def test_what_is_deleted_can_be_stored_again_at_once(house: House, moment: str) -> None:
     data = samples.part10(samples.ct())
     house.store(data)
-    again: list[Receipt] = []
-
-    def store_before_objects_go(method: str, key: str) -> None:
-        if method == "delete" and not again:
-            house.spool.before = lambda method, key: None
-            again.append(house.store(data))
-
-    house.spool.before = store_before_objects_go
     house.archive.delete(ONE, by=BY)
-    assert again[0].outcome is Outcome.NEW
+    if moment != "before it is swept":
+        house.spool.delete(house.keys)
+    if moment == "after":
+        house.sweep()
+    assert house.store(data).outcome is Outcome.NEW
+    house.sweep()
     assert house.retrieved() == [data]
+    assert len(house.keys) == 1
+
+
+def test_what_is_deleted_is_found_no_more_and_its_bytes_go_soon(house: House) -> None:
+    """Whoever found it before can read it to its end."""
+    data = samples.part10(samples.ct())
+    house.store(data)
+    found = house.archive.retrieve(ONE, accept=[AS_STORED], by=BY)
+    house.archive.delete(ONE, by=BY)
+    with pytest.raises(NotFound):
+        house.retrieved()
+    assert house.deletions == 1
+    assert [b"".join(part.chunks()) for part in found] == [data]
+    house.sweep()
+    assert house.keys == []
 
 
 def test_deleting_takes_all_versions_and_their_objects(house: House) -> None:
@@ -324,10 +354,67 @@ def test_deleting_takes_all_versions_and_their_objects(house: House) -> None:
     house.store(samples.part10(samples.ct(StudyDescription="other")))
     house.store(samples.part10(samples.ct(number=2)))
     removed = house.archive.delete(ONE, by=BY)
+    house.sweep()
     assert (removed.instances, len(removed.locations), len(house.keys)) == (1, 2, 1)
     with pytest.raises(NotFound):
         house.archive.delete(ONE, by=BY)
     assert len(house.retrieved(Scope(ONE.study_uid))) == 1
+
+
+def test_a_deletion_is_said_beside_the_packs_before_anything_is_removed(house: House) -> None:
+    house.store(samples.part10(samples.ct()))
+
+    def check_order(method: str, key: str) -> None:
+        assert len(house.index.locate(ONE)) == 1
+
+    house.packs.before = check_order
+    house.archive.delete(ONE, by=BY)
+    house.packs.before = lambda method, key: None
+    [(_, stone)] = tombstones.scan(house.packs)
+    assert stone.scope == ONE
+    assert stone.at > 1_700_000_000_000_000  # when the instance was received
+
+
+def test_nothing_is_deleted_when_that_cannot_be_said_beside_the_packs(house: House) -> None:
+    house.store(samples.part10(samples.ct()))
+    house.packs.before = fail(Unavailable("the archive is away"))
+    with pytest.raises(Unavailable, match="away"):
+        house.archive.delete(ONE, by=BY)
+    assert len(house.retrieved()) == 1
+    assert house.deletions == 0
+
+
+def test_deleting_what_is_not_there_says_nothing(house: House) -> None:
+    with pytest.raises(NotFound):
+        house.archive.delete(ONE, by=BY)
+    assert list(house.packs.scan()) == []
+
+
+def test_what_is_out_of_order_is_told_beside_the_check(tmp_path: Path) -> None:
+    archive = LocalArchive(
+        places(tmp_path, MemoryStore()), MemoryIndex(), ingest=INGEST, trouble=lambda: "archive: away"
+    )
+    assert archive.check() == "archive: away"
+
+
+def test_nothing_more_is_taken_in_while_too_much_waits(house: House) -> None:
+    full = LocalArchive(
+        places(house.disk.staging, house.spool),
+        house.index,
+        ingest=INGEST,
+        check_backlog=fail(Exhausted("as much waits as may")),
+    )
+    house.store(samples.part10(samples.ct()))
+    with full.incoming() as incoming:
+        incoming.write(samples.part10(samples.ct(number=2)))
+        with pytest.raises(Exhausted, match="waits"):
+            full.store(incoming, Expected(), by=BY)
+    with full.incoming() as incoming, pytest.raises(Exhausted, match="waits"):
+        incoming.write(b"x" * (INGEST.memory_bytes_per_instance + 1))
+    with pytest.raises(Exhausted, match="waits"):
+        full.check()
+    assert len(house.keys) == 1
+    assert len(list(full.retrieve(ONE, accept=[AS_STORED], by=BY))) == 1
 
 
 def test_too_many_at_once_are_refused_after_a_short_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -387,7 +474,7 @@ def test_what_is_received_leaves_the_reserve_of_the_disk_alone(tmp_path: Path) -
         incoming.write(b"x" * config.ingest.memory_bytes_per_instance)
         with pytest.raises(Exhausted, match="full"):
             incoming.write(b"x")
-        assert [path.stat().st_size for path in gateway.spool.staging.iterdir()] == [0]
+        assert [path.stat().st_size for path in gateway.places.staging.iterdir()] == [0]
     gateway.stop(1)
 
 
@@ -417,7 +504,7 @@ def test_frames_and_values_wait_for_a_version_that_stays(house: House, monkeypat
 
 
 def test_it_works_over_any_object_store(tmp_path: Path) -> None:
-    archive = LocalArchive(MemoryStore(), MemoryIndex(), staging=tmp_path, ingest=INGEST)
+    archive = LocalArchive(places(tmp_path, MemoryStore()), MemoryIndex(), ingest=INGEST)
     data = samples.part10(samples.ct(size=100))
     with archive.incoming() as incoming:
         incoming.write(data)

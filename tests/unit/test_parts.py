@@ -172,12 +172,12 @@ def test_a_deflated_instance_that_cannot_be_inflated_is_an_error_before_the_answ
     assert house.left_in_staging == []
 
 
-def test_inflating_leaves_the_reserve_of_the_disk_alone(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inflating_leaves_the_reserve_of_the_disk_alone(house: House) -> None:
     def no_room() -> None:
         raise Exhausted("no room")
 
     stored(house, multiframe(3), DeflatedExplicitVRLittleEndian)
-    monkeypatch.setattr(house.archive, "_check_room", no_room)
+    house.check_room = no_room
     with pytest.raises(Exhausted, match="no room"):
         house.archive.frames(ONE, [1, 2], accept=[AS_STORED], by=BY)
     assert house.left_in_staging == []

@@ -78,6 +78,7 @@ class FakeArchive:
     sent: int = 0
     extra_remaining: int = 0
     unanswered: tuple[str, ...] = ()
+    trouble: str = ""
     max_bytes: int = 1 << 31
     gate: threading.Event | None = None
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
@@ -167,8 +168,9 @@ class FakeArchive:
     def delete(self, scope: Scope, *, by: Caller) -> Removed:
         raise NotImplementedError
 
-    def check(self) -> None:
+    def check(self) -> str:
         self._begin("check", None)
+        return self.trouble
 
     def _begin(self, act: str, by: Caller | None) -> None:
         if by is not None:

@@ -202,6 +202,9 @@ def test_more_requests_than_allowed_are_told_to_come_back(tmp_path: Path) -> Non
 def test_health_pages(ct: Door) -> None:
     assert ct.client.get(ct.root + "/healthz").text == "ok\n"
     assert ct.client.get(ct.root + "/readyz").json() == {"ready": True}
+    ct.archive.trouble = "archive: nothing answers"
+    response = ct.client.get(ct.root + "/readyz")
+    assert (response.status_code, response.json()) == (200, {"ready": True, "degraded": "archive: nothing answers"})
     for error in (Unavailable("the index cannot be written: make room"), Exhausted("no space in /data")):
         ct.archive.fail["check"] = error
         response = ct.client.get(ct.root + "/readyz")

@@ -1,0 +1,151 @@
+"""What opens a stored instance, wherever it lies now: loose or in a pack, in a folder or in a bucket.
+
+What comes over a network is verified before it is handed on: a whole instance by its digest, a span of a pack by the
+digests of its blocks, a span of a loose instance by fetching all of it first, unless that is very large.
+"""
+
+from collections import OrderedDict, defaultdict
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from gateway.archive.kept import kept
+from gateway.archive.parts import Opener, Step
+from gateway.archive.places import Places
+from storage.dicom.identity import Identity
+from storage.errors import NotFound, Unavailable
+from storage.index import Stored
+from storage.objects import Body
+from storage.objects.file_body import FileBody
+from storage.packs.checked import verified_chunks
+from storage.packs.runs import RunReader
+
+_ATTEMPTS = 8  # to open an instance that is moved while it is looked up
+_MAX_RUNS = 4  # packs of one answer that are read side by side
+_FETCHED_BYTES = 64 << 20  # of larger loose instances spans are read, whose length alone is verified
+
+Span = tuple[int, int]
+Open = Callable[[Stored, Span], Body]
+
+
+class Openers:
+    """Of the instances in `places`; `served` says where an instance lies now, or raises NotFound."""
+
+    def __init__(self, places: Places, served: Callable[[Identity], Stored]) -> None:
+        self._places = places
+        self._served = served
+
+    def of(self, stored: Stored) -> Opener:
+        """For one instance, or spans of it."""
+        return _Following(stored, self._open, self._served, self._places)
+
+    def series(self, found: Sequence[Stored]) -> "Runs":
+        """For all of these instances, one after another."""
+        return Runs(found, self._open, self._served, self._places)
+
+    def steps(self, stored: Stored) -> tuple[Step, ...]:
+        """What verifies the whole instance on its way out, when that is to be done."""
+        if stored.location.store not in self._places.remote:
+            return ()
+        return (
+            partial(
+                verified_chunks,
+                transfer_syntax=stored.transfer_syntax,
+                header_length=stored.header_length,
+                digest=stored.digest,
+            ),
+        )
+
+    def _open(self, stored: Stored, span: Span) -> Body:
+        location = stored.location
+        if stored.blocks is not None and location.store in self._places.remote:
+            return self._places.blocks.get(location.key, span, stored.blocks)
+        return self._places.reading[location.store].get(location.key, span)
+
+
+class Runs:
+    """Openers for the instances of one answer: those of one remote pack are read in few long runs. Not thread-safe."""
+
+    def __init__(
+        self, found: Sequence[Stored], open_one: Open, served: Callable[[Identity], Stored], places: Places
+    ) -> None:
+        self._open_one = open_one
+        self._served = served
+        self._places = places
+        self._wanted: dict[str, list[Span]] = defaultdict(list)
+        for stored in found:
+            location = stored.location
+            if stored.blocks is not None and location.store in places.remote:
+                self._wanted[location.key].append((location.offset, location.length))
+        self._runs: OrderedDict[str, RunReader] = OrderedDict()
+
+    def of(self, stored: Stored) -> Opener:
+        """See `Openers.of`."""
+        return _Following(stored, self._open, self._served, self._places)
+
+    def _open(self, stored: Stored, span: Span) -> Body:
+        key = stored.location.key
+        wanted = self._wanted.get(key, ())
+        if len(wanted) < 2 or stored.blocks is None:
+            return self._open_one(stored, span)
+        run = self._runs.pop(key, None) or RunReader(
+            self._places.reading[stored.location.store], key, stored.blocks, wanted
+        )
+        self._runs[key] = run
+        if len(self._runs) > _MAX_RUNS:
+            self._runs.popitem(last=False)[1].close()
+        return run.get(key, span)
+
+    def close(self) -> None:
+        """Give up what is still open."""
+        while self._runs:
+            self._runs.popitem()[1].close()
+
+
+class _Following:
+    """Opens an instance where it lies, or where it lies now: it may have been sealed, or its pack rewritten, since."""
+
+    def __init__(self, stored: Stored, open_at: Open, served: Callable[[Identity], Stored], places: Places) -> None:
+        self._stored = stored
+        self._offset = stored.location.offset  # which the spans that are asked for count with
+        self._open_at = open_at
+        self._served = served
+        self._places = places
+        self._file: FileBody | None = None
+
+    def get(self, key: str, span: Span | None = None) -> Body:
+        """See `ObjectStore`; `key` is that of the instance as it was found."""
+        offset, length = span or (self._offset, self._stored.location.length)
+        within = (offset - self._offset, length)
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._open(within)
+            except NotFound:
+                self._follow()
+        raise Unavailable("the instance is being moved; try again")
+
+    def _open(self, within: Span) -> Body:
+        location = self._stored.location
+        if self._is_to_be_fetched(within):
+            if self._file is None:
+                self._file = self._fetched()
+            return self._file.part(within)
+        return self._open_at(self._stored, (location.offset + within[0], within[1]))
+
+    def _is_to_be_fetched(self, within: Span) -> bool:
+        location = self._stored.location
+        loose = location.store in self._places.remote and self._stored.blocks is None
+        return loose and within != (0, location.length) and location.length <= _FETCHED_BYTES
+
+    def _fetched(self) -> FileBody:
+        stored = self._stored
+        with self._open_at(stored, (stored.location.offset, stored.location.length)) as body:
+            chunks = verified_chunks(body.chunks(), stored.transfer_syntax, stored.header_length, stored.digest)
+            return kept(chunks, self._places.staging, self._places.check_room)
+
+    def _follow(self) -> None:
+        """Raises NotFound when it has gone from where it is said to lie, or is another by now."""
+        before, now = self._stored, self._served(self._stored.identity)
+        same = (now.digest, now.header_length, now.location.length)
+        if now.location == before.location or same != (before.digest, before.header_length, before.location.length):
+            raise NotFound("the stored object of an instance is not there")
+        self._stored = now
