@@ -68,6 +68,7 @@ class S3Proxy:
     upstream: tuple[str, int]
     port: int
     requests: list[Seen] = field(default_factory=list)
+    connections: int = 0  # accepted so far
     _troubles: list[Trouble] = field(default_factory=list)
     _open: set[socket.socket] = field(default_factory=set)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -125,6 +126,7 @@ class S3Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
+            self.connections += 1
             threading.Thread(target=self._serve, args=(client,), daemon=True).start()
 
     def _serve(self, client: socket.socket) -> None:

@@ -45,7 +45,6 @@ class S3Body:
                     continue
                 done += len(data)
                 yield data
-            self._end()
         finally:
             self.close()
 
@@ -57,14 +56,6 @@ class S3Body:
         if not data:
             raise Passing("the S3 store ended an object too early")
         return data
-
-    def _end(self) -> None:
-        """Leave the connection to others."""
-        if self._answer is not None:
-            with translated("read"):
-                self._answer.read()
-            self._answer.release_conn()
-            self._answer = None
 
     def read(self) -> bytes:
         """See `Body`."""

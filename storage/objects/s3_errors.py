@@ -12,6 +12,7 @@ from botocore.exceptions import (
     EndpointConnectionError,
     HTTPClientError,
     NoCredentialsError,
+    ReadTimeoutError,
     SSLError,
 )
 from urllib3 import exceptions as network
@@ -103,7 +104,7 @@ def translated(verb: str) -> Iterator[None]:
         ConnectTimeoutError,
     ) as error:
         raise Passing("the S3 store cannot be reached: nothing answers at its endpoint") from error
-    except (network.TimeoutError, TimeoutError) as error:
+    except (network.TimeoutError, ReadTimeoutError, TimeoutError) as error:
         raise Passing(f"the S3 store does not answer in time (to {verb})") from error
     except (network.HTTPError, HTTPClientError, ConnectionError, OSError) as error:
         raise Passing(f"the connection to the S3 store broke ({type(error).__name__})") from error
