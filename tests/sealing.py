@@ -52,14 +52,22 @@ class Archive:
     def store(self, study: int = 1, series: int = 1, numbers: Iterable[int] = (1,), seed: int = 0) -> None:
         """Store instances as the archive does: bytes first, then the index."""
         for number in numbers:
-            data = file_of(study, series, number, seed)
-            instance = parse(data)
-            key = keys.spool(instance.identity, instance.digest)
-            self.stores["spool"].put(key, [data])
-            location = Location("spool", key, 0, len(data))
-            self.index.add(InstanceRecord(instance, location, self.clock(), "test"))
-            identity = instance.identity
-            self.sent[identity.study_uid, identity.series_uid, identity.sop_uid] = data
+            self.store_file(file_of(study, series, number, seed))
+
+    def store_many(self, count: int, size: int = 16) -> None:
+        """Store so many slices of STUDY and SERIES, quicker made: they differ in their UIDs alone."""
+        made = file_of(1, 1, 10_000, size=size)
+        for number in range(10_000, 10_000 + count):
+            self.store_file(made.replace(f"{SERIES}.10000".encode(), f"{SERIES}.{number}".encode()))
+
+    def store_file(self, data: bytes) -> None:
+        instance = parse(data)
+        key = keys.spool(instance.identity, instance.digest)
+        self.stores["spool"].put(key, [data])
+        location = Location("spool", key, 0, len(data))
+        self.index.add(InstanceRecord(instance, location, self.clock(), "test"))
+        identity = instance.identity
+        self.sent[identity.study_uid, identity.series_uid, identity.sop_uid] = data
 
     def remove(self, scope: Scope) -> None:
         """Delete as the archive does."""

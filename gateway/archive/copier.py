@@ -10,7 +10,7 @@ from gateway.archive.attempts import Attempts, Tally
 from gateway.archive.clock import SECOND, microseconds
 from gateway.archive.leases import SeriesLease
 from gateway.archive.places import ARCHIVE, COPY
-from gateway.archive.publishing import check_room, is_named, staged, unnamed_until
+from gateway.archive.publishing import announce_removal, check_room, is_named, staged
 from gateway.archive.steps import Hook, Stopped, unwatched
 from storage.errors import Conflict
 from storage.index import PackingIndex
@@ -70,7 +70,7 @@ class Copier:
                 return  # deleted, or compacted
             check_room(self._staging, pack.location.length, self._min_free_bytes)
             digest = self._fetch(pack, path)
-            self._index.doom([location], unnamed_until(self._clock(), location))
+            announce_removal(self._index, location, self._clock())
             lease.check()
             self._put(pack, path, digest)
             self._at(COPY_PUT)

@@ -62,7 +62,7 @@ def publish(
     store, key = stores[pack.location.store], pack.location.key
     if is_named(index, pack.study_uid, pack.series_uid, key):
         raise Conflict("these instances lie in this pack already")
-    index.doom([pack.location], unnamed_until(now, pack.location))
+    announce_removal(index, pack.location, now)
     at(DOOMED)
     lease.check()
     try:
@@ -88,9 +88,10 @@ def _use(store: ObjectStore, key: str, written: Written) -> None:
         verify_object(store, key, written.pack.blocks.length, written.sha256)
 
 
-def unnamed_until(now: int, location: Location) -> int:
-    """When an object that is about to be put is to be removed unless something has come to name it."""
-    return now + (_UNNAMED_SECONDS + location.length // _LEAST_BYTES_PER_SECOND) * SECOND
+def announce_removal(index: PackingIndex, location: Location, now: int) -> None:
+    """Before an object is put: let it be removed later unless something has come to name it. Under the lease."""
+    index.forget([location])  # what was announced for an earlier attempt would come too early
+    index.doom([location], now + (_UNNAMED_SECONDS + location.length // _LEAST_BYTES_PER_SECOND) * SECOND)
 
 
 def is_named(index: PackingIndex, study_uid: str, series_uid: str, key: str) -> bool:

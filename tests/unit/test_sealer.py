@@ -281,6 +281,35 @@ def test_a_pack_that_an_earlier_run_left_is_used(archive: Archive) -> None:
     archive.check_all_is_read_back()
 
 
+def test_the_removal_announced_by_an_earlier_run_is_put_off(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=(1, 2))
+    with pytest.raises(ZeroDivisionError):
+        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
+    clock.pass_(2 * HOUR)
+    archive.sealer().seal_series(STUDY, SERIES)
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
+def test_what_was_deleted_and_comes_again_is_sealed_at_once(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=(1, 2))
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY))
+    clock.pass_(61)
+    archive.sweeper().run_once()
+    archive.store(numbers=(1, 2))
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY))
+    archive.stores["spool"].delete([meta.key for meta in archive.stores["spool"].scan()])
+    archive.index.removals = {name: row for name, row in archive.index.removals.items() if name[0] == "archive"}
+    archive.store(numbers=(1, 2))
+    archive.sealer().seal_series(STUDY, SERIES)
+    sweep(archive, clock)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
 def test_a_pack_that_an_earlier_run_left_damaged_is_replaced(archive: Archive) -> None:
     archive.store(numbers=(1, 2))
     with pytest.raises(ZeroDivisionError):
