@@ -7,7 +7,7 @@ from typing import Self
 from blake3 import blake3
 
 from storage.errors import Invalid, NotFound, Unavailable
-from storage.objects import Body, ObjectStore
+from storage.objects import Body, Buffer, ObjectStore
 from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Blocks, Damaged
 
 
@@ -106,12 +106,12 @@ class BlockStream:
         self.close()
 
 
-def in_blocks(chunks: Iterable[bytes]) -> Iterator[bytes]:
+def in_blocks(chunks: Iterable[Buffer]) -> Iterator[bytes]:
     """The same bytes in pieces of BLOCK_BYTES, the last one shorter."""
     held = bytearray()
     for chunk in chunks:
         if not held and len(chunk) == BLOCK_BYTES:
-            yield chunk
+            yield bytes(chunk)
             continue
         held += chunk
         while len(held) >= BLOCK_BYTES:

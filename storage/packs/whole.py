@@ -2,10 +2,9 @@
 
 from collections.abc import Iterable, Iterator
 
-from blake3 import blake3
-
 from storage.objects import Buffer
-from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Blocks, Damaged
+from storage.packs import Blocks, Damaged
+from storage.packs.stream import in_blocks, is_right
 
 
 def verified_whole(chunks: Iterable[Buffer], blocks: Blocks, *, key: str) -> Iterator[bytes]:
@@ -13,22 +12,10 @@ def verified_whole(chunks: Iterable[Buffer], blocks: Blocks, *, key: str) -> Ite
     at the end when there are not as many bytes as there should be.
     """
     passed = 0
-    for block in _blocks(chunks):
-        number = passed // BLOCK_BYTES * BLOCK_DIGEST_BYTES
-        if blake3(block).digest(BLOCK_DIGEST_BYTES) != blocks.digests[number : number + BLOCK_DIGEST_BYTES]:
+    for number, block in enumerate(in_blocks(chunks)):
+        if not is_right(block, number, blocks):
             raise Damaged("a block of the pack is not what was written", key=key)
         passed += len(block)
         yield block
     if passed != blocks.length:
         raise Damaged("the pack is not as long as it was", key=key)
-
-
-def _blocks(chunks: Iterable[Buffer]) -> Iterator[bytes]:
-    held = bytearray()
-    for chunk in chunks:
-        held += chunk
-        while len(held) >= BLOCK_BYTES:
-            yield bytes(held[:BLOCK_BYTES])
-            del held[:BLOCK_BYTES]
-    if held:
-        yield bytes(held)
