@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import ARRAY, BindParameter, ColumnElement, Text, any_, create_engine, type_coerce
+from sqlalchemy import ARRAY, BigInteger, BindParameter, ColumnElement, Integer, Text, any_, create_engine, type_coerce
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -47,7 +47,7 @@ def plain(column: ColumnElement[Any]) -> ColumnElement[Any]:
 
 def among(column: ColumnElement[Any], values: BindParameter[Any]) -> ColumnElement[bool]:
     """Whether the column is one of `values`, an array."""
-    return column == any_(type_coerce(values, ARRAY(Text)))
+    return column == any_(type_coerce(values, ARRAY(BigInteger if isinstance(column.type, Integer) else Text)))
 
 
 class PostgresIndex(SqlIndex):

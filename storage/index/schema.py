@@ -22,7 +22,7 @@ from sqlalchemy import (
 REVISION = "0002"  # the migration that makes these tables
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
-_Text = Text().with_variant(Text(collation="C"), "postgresql")
+_Text = Text()  # the migrations see to its collation: not declared here, it would be said again at each parameter
 metadata = MetaData(
     naming_convention={
         "pk": "pk_%(table_name)s",

@@ -48,3 +48,11 @@ def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Open]:
 @pytest.fixture
 def index(opened: Open) -> PackingIndex:
     return opened()
+
+
+@pytest.fixture(scope="module", params=sorted(ENGINES))
+def lasting_index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackingIndex]:
+    """One index for all tests of a module."""
+    index = ENGINES[request.param](tmp_path_factory.mktemp("index"), request)()
+    yield index
+    index.close()

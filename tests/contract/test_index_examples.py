@@ -1,8 +1,6 @@
 """SQL search against the plain oracle on cases that are known to be hard, every query over every study."""
 
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,8 +8,7 @@ import pytest
 from storage.dicom.instance import JsonDataset
 from storage.dicom.matching import matches, ordered
 from storage.dicom.query import Level, Query, key
-from storage.index import MetadataIndex
-from storage.index.sqlite import SqliteIndex
+from storage.index import MetadataIndex, PackingIndex
 from tests.contract.index_samples import ask, first, json_instance, record
 
 PATIENT_IDS = ["P1", "p1", "P10", "", "a%b", "axb", "a_b", "a[1]b", "a1b", "a\\b", "王小东", "王东", "é", "x" * 1100]
@@ -107,14 +104,11 @@ def datasets() -> Iterator[JsonDataset]:
 STORED = list(datasets())
 
 
-@pytest.fixture(scope="module", params=["sqlite"])
-def index() -> Iterator[MetadataIndex]:
-    with tempfile.TemporaryDirectory() as folder:
-        index = SqliteIndex(Path(folder) / "index.sqlite")
-        for each in STORED:
-            index.add(record(json_instance(each)))
-        yield index
-        index.close()
+@pytest.fixture(scope="module")
+def index(lasting_index: PackingIndex) -> PackingIndex:
+    for each in STORED:
+        lasting_index.add(record(json_instance(each)))
+    return lasting_index
 
 
 CASES = [(Level.STUDY, keys) for keys in KEYS] + [(Level.SERIES, keys) for keys in SERIES_KEYS]

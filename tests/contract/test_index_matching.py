@@ -1,9 +1,7 @@
 """SQL search against the plain oracle: random data sets, random queries, the same answers in the same order."""
 
 import itertools
-import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,8 +14,7 @@ from storage.dicom.instance import JsonDataset
 from storage.dicom.matching import matches, ordered
 from storage.dicom.query import Level, Query, key
 from storage.errors import Invalid, NotFound
-from storage.index import MetadataIndex
-from storage.index.sqlite import SqliteIndex
+from storage.index import MetadataIndex, PackingIndex
 from tests.contract.index_samples import json_instance, record
 
 LETTERS = st.text("abAB王小é%_[]*?\\ ^=-'1", max_size=4)
@@ -165,12 +162,9 @@ def queries(draw: st.DrawFn) -> Query:
     return Query(level, tuple(found.values()), parents[0], series_uid, limit=1000, combined_datetime=combined)
 
 
-@pytest.fixture(scope="module", params=["sqlite"])
-def index() -> Iterator[MetadataIndex]:
-    with tempfile.TemporaryDirectory() as folder:
-        index = SqliteIndex(Path(folder) / "index.sqlite")
-        yield index
-        index.close()
+@pytest.fixture(scope="module")
+def index(lasting_index: PackingIndex) -> PackingIndex:
+    return lasting_index
 
 
 _ATTEMPTS = itertools.count()
