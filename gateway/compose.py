@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 from gateway import log, metrics
 from gateway.archive.guarded import GuardedArchive
@@ -30,8 +30,11 @@ from gateway.web import app as web_app
 from gateway.web.server import WebServer
 from storage.errors import Exhausted
 from storage.index import Documents
+from storage.index.postgres import PostgresIndex
+from storage.index.sql import SqlIndex
 from storage.index.sqlite import SqliteIndex
 from storage.objects.disk import DiskStore
+from storage.objects.fallback import FallbackStore
 from storage.objects.folders import make_durable
 from storage.objects.s3 import S3Store
 from storage.objects.s3_errors import Passing
@@ -57,7 +60,7 @@ class Gateway:
 
     local: LocalArchive
     places: Places
-    index: SqliteIndex
+    index: SqlIndex
     lookout: Lookout
     audit: JsonLinesAudit
     dimse: DimseServer | None
@@ -157,7 +160,7 @@ def open_places(config: Config) -> Places:
         copy = store(config.copies.url, config.data) if config.copies.url else None
         landing = spool if isinstance(spool, DiskStore) else store("", config.data / "staging")
         assert isinstance(landing, DiskStore)
-        packs = archive
+        packs = archive if copy is None else FallbackStore(archive, copy)
         far = isinstance(archive, S3Store) or isinstance(copy, S3Store)
         return Places(
             spool,
@@ -188,8 +191,13 @@ def _open_cache(config: Config) -> BlockCache | None:
     return BlockCache(where, settings.max_bytes, min_free_bytes=config.spool.min_free_bytes)
 
 
-def open_index(config: Config, documents: Documents) -> SqliteIndex:
+def open_index(config: Config, documents: Documents) -> SqlIndex:
     """The catalogue; made or migrated when it is opened. `documents` gives it the metadata of sealed instances."""
+    parts = urlsplit(config.index.url)
+    if parts.scheme in ("postgresql", "postgres"):
+        if parts.password or "password" in parse_qs(parts.query):
+            raise ConfigError("[index] url holds a password: give it by PGPASSWORD or a file (?passfile=/path) instead")
+        return PostgresIndex(config.index.url, group_max=config.index.group_max, documents=documents)
     path = _path_of(config.index.url, "sqlite") if config.index.url else config.data / "index.sqlite"
     _make(path.parent)
     return SqliteIndex(path, group_max=config.index.group_max, documents=documents)

@@ -100,7 +100,14 @@ def _work(settings: Config, only: Role | None, run: Run, pipe: Connection, first
         signal.signal(number, lambda *_: stop.set())
     Thread(target=_stop_with_parent, args=(pipe, stop), daemon=True).start()
     try:
-        run(settings, only, stop, ready=lambda _: pipe.send(""), reuse_port=True, with_workers=first)
+        run(
+            settings,
+            only,
+            stop,
+            ready=lambda _: pipe.send(""),
+            reuse_port=True,
+            with_workers=first or only is Role.WORKERS,
+        )
     except Exception as error:
         pipe.send(str(error))
         raise
