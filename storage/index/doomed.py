@@ -7,7 +7,7 @@ from sqlalchemy.dialects.postgresql import insert  # SQLite took over these word
 
 from storage.index import Location
 from storage.index.schema import removals
-from storage.index.session import Session
+from storage.index.session import Session, constant
 
 _DOOM = insert(removals).values({name: bindparam(name) for name in ("store", "key", "due_at")})
 # What was to go earlier goes earlier.
@@ -18,13 +18,20 @@ _DOOM = _DOOM.on_conflict_do_update(
 )
 _ONE = (removals.c.store == bindparam("store")) & (removals.c.key == bindparam("key"))
 _DUE_AT = select(removals.c.due_at).where(_ONE)
+_DUE = (
+    select(removals.c.store, removals.c.key)
+    .where(removals.c.due_at < bindparam("due_before"))
+    .order_by(removals.c.due_at)
+    .limit(bindparam("limit"))
+    .offset(constant(0))
+)
 _FORGET = delete(removals).where(_ONE)
 
 
 def doom(session: Session, locations: Iterable[Location], due_at: int) -> None:
     """Let these objects be removed at `due_at`, or when they were to be already."""
-    for store, key in dict.fromkeys((location.store, location.key) for location in locations):
-        session.run(_DOOM, store=store, key=key, due_at=due_at)
+    names = sorted({(location.store, location.key) for location in locations})  # in one order, lest two wait in a ring
+    session.run_all(_DOOM, [{"store": store, "key": key, "due_at": due_at} for store, key in names])
 
 
 def due_at(session: Session, location: Location) -> int | None:
@@ -33,7 +40,12 @@ def due_at(session: Session, location: Location) -> int | None:
     return None if row is None else int(row[0])
 
 
+def due(session: Session, due_before: int, limit: int) -> list[Location]:
+    """See `PackingIndex.doomed`. How long the objects are is not known."""
+    rows = session.run(_DUE, due_before=due_before, limit=limit).fetchall()
+    return [Location(store, key, 0, 0) for store, key in rows]
+
+
 def forget(session: Session, locations: Iterable[Location]) -> None:
     """These objects are gone, or are named now."""
-    for location in locations:
-        session.run(_FORGET, store=location.store, key=location.key)
+    session.run_all(_FORGET, [{"store": each.store, "key": each.key} for each in locations])

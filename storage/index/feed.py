@@ -6,7 +6,7 @@ has to let them in one at a time from there on.
 
 import time
 
-from sqlalchemy import bindparam, insert, select
+from sqlalchemy import bindparam, delete, insert, select
 
 from storage.index import Act, Change
 from storage.index.schema import changes
@@ -14,6 +14,7 @@ from storage.index.session import Session, constant
 
 _COLUMNS = ("at", "act", "study_uid", "series_uid", "sop_uid", "revision", "series_id")
 _INSERT = insert(changes).values({name: bindparam(name) for name in _COLUMNS})
+_FORGET_SERIES = delete(changes).where(changes.c.series_id == bindparam("one_series"))
 _AFTER = (
     select(
         changes.c.seq,
@@ -44,6 +45,14 @@ def note(
     """Remember a change until the end of the transaction; `series_id` when a later one may stand for it."""
     uids = {"study_uid": study_uid, "series_uid": series_uid, "sop_uid": sop_uid}
     session.changes.append({"at": now(), "act": act.value, **uids, "revision": revision, "series_id": series_id})
+
+
+def forget_series(session: Session, series_id: int) -> None:
+    """Take out all that was noted with this series: a change that is noted now stands for it.
+
+    That one has the highest number of all, so nobody who follows the feed misses it.
+    """
+    session.run(_FORGET_SERIES, one_series=series_id)
 
 
 def append(session: Session) -> None:

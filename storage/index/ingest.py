@@ -47,7 +47,7 @@ _INSERT_INSTANCE = (
     insert(instances).values({name: bindparam(name) for name in (*_NAMES, *_OWN)}).returning(instances.c.id)
 )
 _INSERT_CONTENTS = insert(contents).values({name: bindparam(name) for name in ("instance_id", *_CONTENTS)})
-_KEEP_VERSION = insert(versions).from_select(
+KEEP_VERSION = insert(versions).from_select(
     [*_NAMES, *_OWN, *_CONTENTS],
     select(*(instances.c[name] for name in (*_NAMES, *_OWN)), *(contents.c[name] for name in _CONTENTS))
     .join_from(instances, contents, contents.c.instance_id == instances.c.id)
@@ -174,7 +174,7 @@ def _add_again(
     if isinstance(known, InPack):
         _insert(session, prepared, study.id, series.id, revision)
     else:
-        session.run(_KEEP_VERSION, instance=known.id)
+        session.run(KEEP_VERSION, instance=known.id)
         session.run(_UPDATE_INSTANCE, instance=known.id, revision=revision, **prepared.columns)
         session.run(_UPDATE_CONTENTS, instance=known.id, **prepared.contents)
     _count(session, prepared, study.id, series.id, instances=0)

@@ -6,12 +6,13 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from sqlalchemy import ClauseElement, bindparam, delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert  # SQLite took over these words
 
 from storage.dicom.frames import Span
-from storage.index import Location, listing
+from storage.index import Location, feed, listing
 from storage.index.listing import Listing
 from storage.index.schema import packs, sealed_uids
 from storage.index.session import Session
@@ -103,6 +104,13 @@ class Packed:
         return Location(self.location.store, self.location.key, offset, length)
 
 
+class Columns(NamedTuple):
+    """See `columns`."""
+
+    row: dict[str, object]
+    uid_hashes: tuple[int, ...]
+
+
 class Listings:
     """Packs that were read lately. Of an edition there is but one content, so nothing here ever grows stale."""
 
@@ -175,26 +183,29 @@ def _read(session: Session, listings: Listings, study: int, pack: int, edition: 
     return found
 
 
-def write(session: Session, study: int, series: int, pack: Pack, made_at: int, removed: int = 0) -> None:
-    """A row for a pack, `removed` instances of which are in its object only, and its SOP Instance UIDs."""
-    session.run(
-        _INSERT,
-        study_id=study,
-        series_id=series,
-        pack_id=pack.pack_id,
-        store=pack.location.store,
-        key=pack.location.key,
-        length=pack.location.length,
-        metadata_offset=pack.metadata.offset,
-        metadata_length=pack.metadata.length,
-        instance_count=len(pack.instances),
-        removed_count=removed,
-        edition=_new_edition(),
-        made_at=made_at,
-        blocks=pack.blocks.digests,
-        listing=listing.encode(pack.instances, pack.positions),
-    )
-    _each_uid(session, _ADD_UID, study, series, (each.sop_uid for each in pack.instances))
+def columns(pack: Pack) -> Columns:
+    """What the row of a pack is to hold but for its owners, and the UIDs: made before the transaction."""
+    in_object = len(pack.instances) if pack.positions is None else max(pack.positions) + 1
+    row = {
+        "pack_id": pack.pack_id,
+        "store": pack.location.store,
+        "key": pack.location.key,
+        "length": pack.location.length,
+        "metadata_offset": pack.metadata.offset,
+        "metadata_length": pack.metadata.length,
+        "instance_count": len(pack.instances),
+        "removed_count": max(in_object - len(pack.instances), int(pack.positions is not None)),
+        "blocks": pack.blocks.digests,
+        "listing": listing.encode(pack.instances, pack.positions),
+    }
+    return Columns(row, tuple(dict.fromkeys(uid_hash(each.sop_uid) for each in pack.instances)))
+
+
+def write(session: Session, study: int, series: int, made: Columns) -> None:
+    """A row for a pack, and its SOP Instance UIDs."""
+    ids = {"study_id": study, "series_id": series}
+    session.run(_INSERT, **ids, edition=_new_edition(), made_at=feed.now(), **made.row)
+    session.run_all(_ADD_UID, [{"uid_hash": each, **ids} for each in made.uid_hashes])
 
 
 def keep_only(session: Session, packed: Packed, rows: Sequence[int]) -> None:
@@ -220,17 +231,13 @@ def drop(session: Session, packed: Packed) -> None:
 
 def drop_uids(session: Session, study: int, series: int, sop_uids: Iterable[str]) -> None:
     """No pack of the series has these any more."""
-    _each_uid(session, _DROP_UID, study, series, sop_uids)
+    ids = {"study_id": study, "series_id": series}
+    session.run_all(_DROP_UID, [{"uid_hash": uid_hash(each), **ids} for each in sop_uids])
 
 
 def uid_hash(sop_uid: str) -> int:
     """By which a packed SOP Instance UID is looked up: 64 bits, signed."""
     return int.from_bytes(hashlib.blake2b(sop_uid.encode(), digest_size=8).digest(), "big", signed=True)
-
-
-def _each_uid(session: Session, statement: ClauseElement, study: int, series: int, sop_uids: Iterable[str]) -> None:
-    hashes = dict.fromkeys(map(uid_hash, sop_uids))
-    session.run_all(statement, [{"uid_hash": each, "study_id": study, "series_id": series} for each in hashes])
 
 
 def _new_edition() -> int:

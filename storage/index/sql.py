@@ -9,19 +9,30 @@ from storage.dicom.query import Query
 from storage.errors import Unavailable
 from storage.index import (
     Added,
+    Backlog,
     Change,
     Contents,
     Documents,
     InstanceRecord,
+    Location,
+    LooseInstance,
+    LooseSeries,
     Page,
     Removed,
     Stored,
+    adoption,
     compile,
+    doomed,
     feed,
     ingest,
+    leases,
+    loose,
+    packed,
     removal,
     results,
     scopes,
+    sealing,
+    shelf,
 )
 from storage.index.engine import Engine
 from storage.index.metadata import Reading, pack_documents
@@ -29,6 +40,7 @@ from storage.index.packed import Listings
 from storage.index.schema import probes
 from storage.index.session import Session, constant
 from storage.index.speakers import Speeches, Wanted
+from storage.packs import Pack
 
 MAX_ROWS = 10_000  # that one search returns, whatever its limit
 MAX_COUNTED = 10_000  # further matches that are counted exactly
@@ -113,6 +125,76 @@ class SqlIndex:
         self._engine.write(_probe, studies=[])
         with self._engine.reading() as session:
             feed.after(session, 0, 1)
+
+    def backlog(self) -> Backlog:
+        """See `PackingIndex`."""
+        with self._engine.reading() as session:
+            return loose.backlog(session)
+
+    def unsealed(self, *, touched_before: int, bytes_from: int, limit: int) -> Sequence[LooseSeries]:
+        """See `PackingIndex`."""
+        with self._engine.reading() as session:
+            return loose.unsealed(session, touched_before, bytes_from, limit)
+
+    def loose(self, study_uid: str, series_uid: str) -> Iterator[LooseInstance]:
+        """See `PackingIndex`. What is removed or sealed while it is read is left out."""
+        return loose.read(self._engine, study_uid, series_uid)
+
+    def seal(self, pack: Pack, sealed: Sequence[Location]) -> None:
+        """See `PackingIndex`."""
+        columns = packed.columns(pack)
+        self._engine.write(lambda session: sealing.seal(session, pack, columns, sealed), studies=[pack.study_uid])
+
+    def repack(self, old: Pack, new: Pack | None) -> None:
+        """See `PackingIndex`. A pack of which nothing is left has no row any more, and that is a Conflict."""
+        columns = None if new is None else packed.columns(new)
+        self._engine.write(
+            lambda session: sealing.repack(session, self._listings, old, new, columns), studies=[old.study_uid]
+        )
+
+    def adopt(self, pack: Pack, documents: Sequence[bytes]) -> None:
+        """See `PackingIndex`."""
+        adopted = adoption.Adopted(pack, documents)
+        self._engine.write(lambda session: adoption.adopt(session, self._listings, adopted), studies=[pack.study_uid])
+
+    def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
+        """See `PackingIndex`."""
+        return shelf.every(self._engine, scope)
+
+    def wasteful(self, limit: int) -> Sequence[Pack]:
+        """See `PackingIndex`."""
+        with self._engine.reading() as session:
+            return shelf.wasteful(session, limit)
+
+    def uncopied(self, store: str, limit: int) -> Sequence[Pack]:
+        """See `PackingIndex`. One store is remembered for each pack: the last in which a copy was confirmed."""
+        with self._engine.reading() as session:
+            return shelf.uncopied(session, store, limit)
+
+    def copied(self, pack: Pack, store: str) -> None:
+        """See `PackingIndex`."""
+        self._engine.write(lambda session: shelf.copied(session, pack, store), studies=[pack.study_uid])
+
+    def doom(self, locations: Sequence[Location], due_at: int) -> None:
+        """See `PackingIndex`. One that is doomed already goes when it was to go, if that is earlier."""
+        self._engine.write(lambda session: doomed.doom(session, locations, due_at), studies=[])
+
+    def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
+        """See `PackingIndex`. The length of a location is not known: 0."""
+        with self._engine.reading() as session:
+            return doomed.due(session, due_before, limit)
+
+    def forget(self, locations: Sequence[Location]) -> None:
+        """See `PackingIndex`."""
+        self._engine.write(lambda session: doomed.forget(session, locations), studies=[])
+
+    def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """See `PackingIndex`."""
+        return self._engine.write(lambda session: leases.take(session, name, holder, seconds), studies=[])
+
+    def release(self, name: str, holder: str) -> None:
+        """See `PackingIndex`."""
+        self._engine.write(lambda session: leases.release(session, name, holder), studies=[])
 
     def close(self) -> None:
         """See `MetadataIndex`."""

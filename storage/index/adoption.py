@@ -1,0 +1,123 @@
+"""Makes a pack that was found in an object store findable, as if its instances had been stored and sealed here."""
+
+from collections.abc import Sequence
+
+import orjson
+from sqlalchemy import bindparam, delete, select
+
+from storage.dicom.identity import Identity, Scope
+from storage.dicom.instance import JsonDataset
+from storage.index import Act, feed, ingest, levels, packed, served
+from storage.index.packed import Columns, Listings
+from storage.index.schema import contents, instances, packs
+from storage.index.served import Loose, Series, Served
+from storage.index.session import Session
+from storage.packs import Pack
+
+_IS_HERE = select(packs.c.id).where(
+    packs.c.study_id == bindparam("study"),
+    packs.c.series_id == bindparam("one_series"),
+    packs.c.pack_id == bindparam("pack_id"),
+)
+_DELETE_INSTANCE = delete(instances).where(instances.c.id == bindparam("instance"))
+_DELETE_CONTENTS = delete(contents).where(contents.c.instance_id == bindparam("instance"))
+
+
+class Adopted:
+    """A pack with all that can be made of it before the transaction, in the caller's own thread.
+
+    `rows` are the highest revisions in it by SOP Instance UID, `first` is the one that may come to speak.
+    """
+
+    def __init__(self, pack: Pack, documents: Sequence[bytes]) -> None:
+        if len(documents) != len(pack.instances):
+            raise ValueError("a pack needs as many documents as it has instances")
+        self.pack = pack
+        self.columns: Columns = packed.columns(pack)
+        self.rows: dict[str, int] = {}
+        for row, instance in enumerate(pack.instances):
+            known = self.rows.get(instance.sop_uid)
+            if known is None or pack.instances[known].revision < instance.revision:
+                self.rows[instance.sop_uid] = row
+        first = self.rows[min(self.rows)]
+        self.first = pack.instances[first]
+        self.identity = Identity(pack.study_uid, pack.series_uid, self.first.sop_uid, self.first.sop_class)
+        self.dataset: JsonDataset = orjson.loads(documents[first])
+
+
+def adopt(session: Session, listings: Listings, adopted: Adopted) -> None:
+    """See `PackingIndex.adopt`."""
+    study, series, _ = levels.find(session, adopted.identity)
+    known = _known(session, listings, adopted.pack) if series is not None else {}
+    if study is not None and series is not None and _is_here(session, study.id, series.id, adopted.pack):
+        return
+    is_new_series = series is None
+    if study is None:
+        study = levels.make_study(session, adopted.identity, adopted.dataset)
+    if series is None:
+        series = levels.make_series(session, study.id, adopted.identity, adopted.dataset)
+    superseded = _supersede_loose(session, adopted, known)
+    packed.write(session, study.id, series.id, adopted.columns)
+    new = len(adopted.rows.keys() - known.keys())
+    levels.count_series(session, study.id, series.id, instances=new, loose=0, bytes=0, packs=1)
+    levels.count_study(session, study.id, instances=new, series=int(is_new_series))
+    _let_speak(session, adopted, known, study, series)
+    _refresh_sop_classes(session, listings, adopted, study, anew=bool(superseded or known))
+    feed.note(session, Act.SEALED, adopted.pack.study_uid, adopted.pack.series_uid, series_id=series.id)
+
+
+def _is_here(session: Session, study: int, series: int, pack: Pack) -> bool:
+    return session.run(_IS_HERE, study=study, one_series=series, pack_id=pack.pack_id).fetchone() is not None
+
+
+def _known(session: Session, listings: Listings, pack: Pack) -> dict[str, Served]:
+    """What is served of the series until now."""
+    found: list[tuple[Series, list[Served]]] = list(
+        served.in_scope(session, listings, Scope(pack.study_uid, pack.series_uid))
+    )
+    return {each.sop_uid: each for _, instances in found for each in instances}
+
+
+def _supersede_loose(session: Session, adopted: Adopted, known: dict[str, Served]) -> int:
+    """Let loose versions step back behind those in the pack that are as new or newer; how many did."""
+    gone = [
+        each
+        for each in known.values()
+        if isinstance(each, Loose)
+        and each.sop_uid in adopted.rows
+        and each.revision <= _revision(adopted, each.sop_uid)
+    ]
+    for each in gone:
+        session.run(ingest.KEEP_VERSION, instance=each.id)
+        session.run(_DELETE_CONTENTS, instance=each.id)
+        session.run(_DELETE_INSTANCE, instance=each.id)
+    return len(gone)
+
+
+def _revision(adopted: Adopted, sop_uid: str) -> int:
+    return adopted.pack.instances[adopted.rows[sop_uid]].revision
+
+
+def _let_speak(
+    session: Session, adopted: Adopted, known: dict[str, Served], study: levels.StudyRow, series: levels.SeriesRow
+) -> None:
+    """Take the attributes of study and series from the pack's first instance, if it is first, or newer, in them."""
+    sop_uid = adopted.first.sop_uid
+    now_served = sop_uid not in known or known[sop_uid].revision <= adopted.first.revision
+    if now_served and known and sop_uid <= series.speaker_sop_uid:
+        levels.rewrite_series(session, study.id, series.id, adopted.identity, adopted.dataset)
+    name = (sop_uid, adopted.pack.series_uid)
+    if now_served and (name < study.speaker or (known and name == study.speaker)):
+        levels.rewrite_study(session, study.id, adopted.identity, adopted.dataset)
+
+
+def _refresh_sop_classes(
+    session: Session, listings: Listings, adopted: Adopted, study: levels.StudyRow, *, anew: bool
+) -> None:
+    if anew:
+        levels.set_sop_classes(session, study.id, served.sop_classes(session, listings, adopted.pack.study_uid))
+        return
+    before = set(study.sop_classes.split("\\")) if study.sop_classes else set()
+    own = {adopted.pack.instances[row].sop_class for row in adopted.rows.values()}
+    if not own <= before:
+        levels.set_sop_classes(session, study.id, before | own)
