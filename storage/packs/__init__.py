@@ -1,7 +1,7 @@
 """Packs: the sealed ZIP of one series, and what the index keeps of it. See docs/storage.md for the format.
 
 `packs/{custodian or "local"}/{study_uid}/{series_uid}/{pack_id}.zip`, method *stored*, ZIP64 when needed. Entries in
-this order: each instance as received (`{sop_uid}.dcm`, superseded versions `{sop_uid}.{revision}.dcm`), then
+this order: each instance as received (`{sop_uid}.dcm`, superseded versions `{sop_uid}.v{revision}.dcm`), then
 `metadata.json.gz`, then `manifest.json`.
 """
 

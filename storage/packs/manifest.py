@@ -45,6 +45,11 @@ class Listed:
     sha256s: tuple[bytes, ...]
 
 
+def names(packed: PackedInstance) -> tuple[str, str]:
+    """The entry of an instance in the ZIP: when it is served, and when a later version is."""
+    return f"{packed.sop_uid}.dcm", f"{packed.sop_uid}.v{packed.revision}.dcm"  # no UID has a letter
+
+
 def pack_id(instances: Sequence[PackedInstance]) -> str:
     """The name of the pack of these instances: 32 hexadecimal digits, the same for the same in any order."""
     hasher = blake3()
@@ -172,6 +177,8 @@ def _check_order(listed: Listed) -> None:
         if packed.offset < position or packed.header_length > packed.length or not packed.revision:
             raise ValueError("the instances that the manifest lists do not lie one after another")
         position = packed.offset + packed.length
+    if len({(packed.sop_uid, packed.revision) for packed in listed.instances}) != len(listed.instances):
+        raise ValueError("the manifest lists a version of an instance twice")
     if listed.metadata.offset < position:
         raise ValueError("the metadata does not lie behind the instances")
 

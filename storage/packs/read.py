@@ -23,7 +23,9 @@ _MAX_EXTRA_BYTES = 20  # in a local header
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """A pack as its own manifest tells: instances without `attributes`, the SHA-256 of each, and the root of all."""
+    """A pack as its own manifest tells: instances without `attributes`, the SHA-256 of each, the root of all, and what
+    each is called in the ZIP.
+    """
 
     pack: Pack
     sha256s: tuple[bytes, ...]
@@ -168,8 +170,7 @@ def _check_entries(listed: Listed, entries: list[Entry]) -> None:
     if len(entries) != len(listed.instances) + 2:
         raise ValueError("directory and manifest do not list as many instances")
     for entry, packed in zip(entries[:-2], listed.instances, strict=True):
-        names = (f"{packed.sop_uid}.dcm", f"{packed.sop_uid}.{packed.revision}.dcm")
-        if entry.name not in names or not _fits(entry, Span(packed.offset, packed.length)):
+        if entry.name not in manifest.names(packed) or not _fits(entry, Span(packed.offset, packed.length)):
             raise ValueError("directory and manifest do not agree where the instances lie")
     if not _fits(entries[-2], listed.metadata):
         raise ValueError("directory and manifest do not agree where the metadata lies")

@@ -111,10 +111,11 @@ class PackWriter:
             self._settle()
 
     def _name(self, packed: PackedInstance, superseded: bool) -> str:
-        name = f"{packed.sop_uid}.dcm"
-        if superseded or name in self._names:
-            name = f"{packed.sop_uid}.{packed.revision}.dcm"
-        self._names.add(name)
+        served, other = manifest.names(packed)
+        if other in self._names:
+            raise ValueError("a version of an instance is added once")
+        name = other if superseded or served in self._names else served
+        self._names |= {name, other}
         return name
 
     def _add(self, packed: PackedInstance, name: str, chunks: Iterable[Buffer]) -> None:

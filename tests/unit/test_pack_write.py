@@ -95,7 +95,7 @@ def test_a_superseded_version_is_named_with_its_revision(tmp_path: Path) -> None
     written = samples.write(tmp_path / "pack.zip", versions)
     uid = versions[0].packed.sop_uid
     with zipfile.ZipFile(written.path) as archive:
-        assert archive.namelist()[:3] == [f"{uid}.1.dcm", f"{uid}.2.dcm", f"{uid}.dcm"]
+        assert archive.namelist()[:3] == [f"{uid}.v1.dcm", f"{uid}.v2.dcm", f"{uid}.dcm"]
 
 
 def test_names_differ_even_when_nobody_says_what_is_superseded(tmp_path: Path) -> None:
@@ -105,6 +105,24 @@ def test_names_differ_even_when_nobody_says_what_is_superseded(tmp_path: Path) -
         written = pack.finish()
     with zipfile.ZipFile(written.path) as archive:
         assert len(set(archive.namelist())) == 4
+
+
+def test_a_version_is_no_other_instance_whose_uid_is_longer(tmp_path: Path) -> None:
+    """UID x in version 2, which is superseded, and UID x.2."""
+    versions = [generated(1, uid=7, revision=revision) for revision in (1, 2, 3)]
+    longer = generated(2)
+    longer = longer._replace(packed=replace(longer.packed, sop_uid=f"{versions[0].packed.sop_uid}.2"))
+    written = samples.write(tmp_path / "pack.zip", [*versions, longer])
+    with zipfile.ZipFile(written.path) as archive:
+        assert len(set(archive.namelist())) == 6
+
+
+def test_a_version_is_added_once_whatever_its_number(tmp_path: Path) -> None:
+    with writer(tmp_path / "pack.zip") as pack:
+        one, again = (generated(number, uid=7) for number in (1, 2))
+        pack.add(one.packed, one.metadata, [one.data])
+        with pytest.raises(ValueError, match="once"):
+            pack.add(again.packed, again.metadata, [again.data])
 
 
 def test_a_parsed_instance_is_packed_with_the_digest_it_was_stored_by(tmp_path: Path) -> None:

@@ -89,7 +89,7 @@ def test_versions_that_wait_together_are_sealed_together(archive: Archive) -> No
     ]
     key = pack.location.key
     names = read_manifest(archive.stores["archive"], archive.stores["archive"].head(key), "archive").names
-    assert names[:3] == (f"{SERIES}.1.1.dcm", f"{SERIES}.1.2.dcm", f"{SERIES}.1.dcm")
+    assert names[:3] == (f"{SERIES}.1.v1.dcm", f"{SERIES}.1.v2.dcm", f"{SERIES}.1.dcm")
     archive.check_all_is_read_back()
 
 
