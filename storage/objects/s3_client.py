@@ -7,14 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import boto3
+import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.loaders import Loader
 
 from storage.errors import Unavailable
 from storage.objects.s3_settings import S3Settings
 from storage.objects.s3_wire import Wire
 
 _DEFAULT_REGION = "us-east-1"
+_MODELS = Loader()  # what boto3 knows of S3: large, slow to read, and the same for every store
 
 
 def connect(settings: S3Settings) -> tuple[Any, Wire]:
@@ -23,10 +26,12 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
     Raises Unavailable when the files or the profile that the settings name cannot be read.
     """
     try:
+        core = botocore.session.Session(profile=settings.profile or None)
+        core.register_component("data_loader", _MODELS)
         session = boto3.session.Session(
+            botocore_session=core,
             aws_access_key_id=_secret(settings.access_key_file),
             aws_secret_access_key=_secret(settings.secret_key_file),
-            profile_name=settings.profile or None,
             region_name=settings.region or None,
         )
         region = session.region_name or _DEFAULT_REGION

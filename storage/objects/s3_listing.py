@@ -5,9 +5,11 @@ folder `a` before it comes to `a-b`. Its pages are sorted here, and for each fol
 belongs before that folder but is still to come is fetched first.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any
 
 from storage.objects import ObjectMeta, keys
@@ -40,7 +42,7 @@ class Listing:
         """From the start and left out up to `after`: such a server starts after a key in its own order, not in ours."""
         folders = _Folders(prefix, self._has_any)
         for page in self._pages(prefix, ""):
-            folders.enter(page[-1].key)
+            folders.enter([meta.key for meta in page])
             for meta in sorted(page, key=lambda meta: meta.key):
                 for earlier in folders.due_before(meta.key):
                     yield from self._sorted(earlier, after)
@@ -80,34 +82,54 @@ class Listing:
 
 @dataclass(slots=True)
 class _Folders:
-    """The folders that the listing of `prefix` is in the midst of, and what of others is given ahead of them."""
+    """The folders that the listing of `prefix` may be in the midst of, and what of others is given ahead of them."""
 
     prefix: str
     has_any: Callable[[str], bool]
-    _open: list[str] = field(default_factory=list)  # each with its slash, outermost first
+    _open: set[str] = field(default_factory=set)  # each with its slash
     _due: dict[str, list[str]] = field(default_factory=dict)  # folder: prefixes of what belongs before it
     _given: list[str] = field(default_factory=list)
 
-    def enter(self, last: str) -> None:
-        """A page ends with the key `last`: look for what belongs before its folders, once for each folder."""
-        folders = [last[: at + 1] for at in range(len(self.prefix), len(last)) if last[at] == "/"]
-        for folder in folders:
-            if folder not in self._open:
-                prefixes = [folder[:-1] + character for character in _BEFORE_SLASH]
-                self._due[folder] = [prefix for prefix in prefixes if self.has_any(prefix)]
+    def enter(self, page: list[str]) -> None:
+        """Take the next page: look for what belongs before the folders at its end, once for each folder."""
+        self._given = [prefix for prefix in self._given if not _is_past(page[0], prefix)]
+        ordered = sorted(page)
+        folders = {folder for folder in self._unfinished(page[-1]) if folder in self._open or _is_in(ordered, folder)}
+        for folder in sorted(folders - self._open, key=len):
+            ahead = (*self._given, *chain.from_iterable(self._due.values()))
+            if folder.startswith(ahead):  # what belongs before it comes along with it
+                continue
+            prefixes = [folder[:-1] + character for character in _BEFORE_SLASH]
+            self._due[folder] = [prefix for prefix in prefixes if self.has_any(prefix)]
         self._open = folders
-        self._due = {folder: due for folder, due in self._due.items() if folder in folders}
-        self._given = [prefix for prefix in self._given if prefix > last or last.startswith(prefix)]
+
+    def _unfinished(self, last: str) -> Iterator[str]:
+        """The folders that `last` is in, and those before which it belongs: `a/1/` and `a/` for `a/1-2`."""
+        for at in range(len(self.prefix), len(last)):
+            if last[at] in _BEFORE_SLASH or last[at] == "/":
+                yield last[:at] + "/"
 
     def due_before(self, key: str) -> list[str]:
-        """The prefixes to be listed before `key`, each once."""
-        due: list[str] = []
-        for folder in self._open:
-            if key.startswith(folder):
-                due += self._due.pop(folder, [])
+        """The prefixes to be listed before `key`, each once, in order."""
+        reached = [folder for folder, due in self._due.items() if key.startswith((folder, *due))]
+        due = [prefix for folder in sorted(reached) for prefix in self._due.pop(folder)]
         self._given += due
         return due
 
     def is_given(self, key: str) -> bool:
         """Whether `key` came ahead."""
-        return key.startswith(tuple(self._given)) if self._given else False
+        return bool(self._given) and key.startswith(tuple(self._given))
+
+
+def _is_in(ordered: list[str], folder: str) -> bool:
+    at = bisect_left(ordered, folder)
+    return at < len(ordered) and ordered[at].startswith(folder)
+
+
+def _is_past(key: str, prefix: str) -> bool:
+    """Whether a listing folder by folder that has come to `key` gives nothing with `prefix` any more."""
+    parent, _, name = prefix.rpartition("/")
+    if parent and not key.startswith(parent + "/"):
+        return True
+    reached = key[len(parent) + 1 if parent else 0 :].partition("/")[0]
+    return reached > name and not reached.startswith(name)

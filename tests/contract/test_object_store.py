@@ -249,7 +249,7 @@ def test_an_object_tells_when_it_was_written(store: ObjectStore) -> None:
 
 
 def test_of_two_that_put_one_key_exactly_one_wins(store: ObjectStore) -> None:
-    for attempt in range(6):
+    for attempt in range(3 if isinstance(store, S3Store) else 20):  # a bucket may let the losers wait for seconds
         won: list[int] = []
         start = threading.Barrier(4)
 
