@@ -12,7 +12,7 @@ from gateway.archive import workers as workers_module
 from gateway.archive.leases import SeriesLease
 from gateway.archive.sealer import Sealing
 from gateway.archive.steps import Stopped
-from gateway.archive.upkeep import workers
+from gateway.archive.jobs import workers
 from gateway.archive.workers import Job, Workers
 from storage.errors import Unavailable
 from storage.objects.memory import MemoryStore

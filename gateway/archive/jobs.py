@@ -1,6 +1,6 @@
 """Which jobs keep an archive in shape, and how often each looks whether there is something to do."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -24,14 +24,15 @@ def workers(
     *,
     staging: Path,
     sealing: Sealing | None,
+    chores: Sequence[Job] = (),
 ) -> Workers:
     """Workers over the stores "spool", "archive" and, if there is one, "copy"; not yet started.
 
-    `staging` is a folder of this process's own; `sealing` is None when all is to stay loose.
+    `staging` is a folder of this process's own; `sealing` is None when all is to stay loose. `chores` are further jobs.
     """
     stop = Event()
     free = sealing.min_free_bytes if sealing is not None else 0
-    jobs = []
+    jobs = list(chores)
     if sealing is not None:
         sealer = Sealer(index, stores, staging=staging, sealing=sealing, stop=stop)
         jobs.append(Job("seal", lambda: sealer.run_once().done > 0, min(_SEAL_SECONDS, sealing.after_seconds + 0.2)))
