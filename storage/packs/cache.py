@@ -3,6 +3,7 @@
 import os
 import secrets
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -26,13 +27,22 @@ class BlockCache:
     """Blocks as files `{digest of the key}/{number}`, those unused for longest given up first.
 
     Several processes may share the folder, which outlives them; each may overstep `max_bytes` by a thirty-second. What
-    is read is held against its digest. Safe under threads. `hits`, `misses` and `failures` (of writing) only grow.
+    is read is held against its digest. Safe under threads. `hits`, `misses` and `failures` (of writing) only grow;
+    `looked` is told of each look whether it was a hit.
     """
 
-    def __init__(self, folder: Path, max_bytes: int, *, min_free_bytes: int = 0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        max_bytes: int,
+        *,
+        min_free_bytes: int = 0,
+        looked: Callable[[bool], None] = lambda hit: None,
+    ) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
         self._min_free_bytes = min_free_bytes
+        self._looked = looked
         self._step = max(max_bytes // _STEPS, BLOCK_BYTES)
         self._written = self._step  # so that the first block looks what others have left
         self._lock = threading.Lock()
@@ -55,6 +65,7 @@ class BlockCache:
                 self.misses += 1
             else:
                 self.hits += 1
+        self._looked(block is not None)
         return block
 
     def has(self, key: str, number: int) -> bool:

@@ -1,18 +1,19 @@
 """`manifest.json`: what a pack holds, so that the index can be made anew from packs alone.
 
 One JSON object: `format` (1), `study_uid`, `series_uid`, `pack_id`, `count`, `merkle_root`; `metadata` (`offset` and
-`length` of `metadata.json.gz`, `json_length` inflated); `blocks` (`bytes` of a block, `digests` of every block that
-ends before this entry begins: the first 16 bytes of BLAKE3 each, joined); `instances`, one a line: `sop_uid`,
-`sop_class`, `instance_number`, `transfer_syntax`, `offset`, `length`, `header_length`, `digest` (BLAKE3), `sha256`,
-`revision`, `received_at` (microseconds since 1970 UTC), `source`, `repair`, `frames` (base64 of `FrameTable.to_bytes`,
-null: none), `bulk` (path -> [VR, [[offset, length], ...]]). Offsets count from the first byte of the pack; those of
-frames and bulk values from the first byte of the data set. Digests are hexadecimal. `merkle_root` is the Merkle tree
-hash (RFC 6962 2.1, SHA-256) whose leaves are the SHA-256 digests of the instances in order.
+`length` of `metadata.json.gz`); `blocks` (`bytes` of a block, `digests` of every block that ends before this entry
+begins: the first 16 bytes of BLAKE3 each, joined); `instances`, one a line: `sop_uid`, `sop_class`, `instance_number`,
+`transfer_syntax`, `offset`, `length`, `header_length`, `digest` (BLAKE3), `sha256`, `revision`, `received_at`
+(microseconds since 1970 UTC), `source`, `repair`, `frames` (base64 of `FrameTable.to_bytes`, null: none), `bulk`
+(path -> [VR, [[offset, length], ...]]). Offsets count from the first byte of the pack; those of frames and bulk values
+from the first byte of the data set. Digests are hexadecimal. `merkle_root` is the Merkle tree hash (RFC 6962 2.1,
+SHA-256) whose leaves are the SHA-256 digests of the instances in order.
 """
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any
 
@@ -32,14 +33,13 @@ _DIGEST_BYTES = 32
 
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """What a manifest says. `instances` have no `attributes`; `blocks` are the digests of the first whole blocks."""
+    """What a manifest says. `blocks` are the digests of the first whole blocks."""
 
     pack_id: str
     study_uid: str
     series_uid: str
     merkle_root: bytes
     metadata: Span
-    json_length: int
     blocks: bytes
     instances: tuple[PackedInstance, ...]
     sha256s: tuple[bytes, ...]
@@ -103,20 +103,23 @@ def to_json(listed: Listed, lines: Sequence[bytes]) -> bytes:
             "pack_id": listed.pack_id,
             "count": len(lines),
             "merkle_root": listed.merkle_root.hex(),
-            "metadata": {**listed.metadata._asdict(), "json_length": listed.json_length},
+            "metadata": listed.metadata._asdict(),
             "blocks": {"bytes": BLOCK_BYTES, "digests": listed.blocks.hex()},
         }
     )
     return b"".join((head[:-1], b',"instances":[\n', b",\n".join(lines), b"\n]}\n"))
 
 
-def from_json(data: bytes) -> Listed:
-    """The manifest that `to_json` wrote, checked in itself. Raises ValueError for anything else."""
+def from_json(data: bytes, attributes: Sequence[bytes] | None = None) -> Listed:
+    """The manifest that `to_json` wrote, checked in itself. Raises ValueError for anything else.
+
+    The `attributes` of the instances, as many as there are, are not in it.
+    """
     try:
         found = orjson.loads(data)
         if found["format"] != FORMAT:
             raise ValueError("the manifest is of a format that is not known here")
-        listed = _listed(found)
+        listed = _listed(found, attributes)
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError("the manifest lacks something") from error
     if found["count"] != len(listed.instances) or not listed.instances:
@@ -131,27 +134,30 @@ def from_json(data: bytes) -> Listed:
     return listed
 
 
-def _listed(found: dict[str, Any]) -> Listed:
+def _listed(found: dict[str, Any], attributes: Sequence[bytes] | None) -> Listed:
+    items = found["instances"]
+    each = attributes if attributes is not None else [b""] * len(items)
+    if len(items) != len(each):
+        raise ValueError("there is not one document for each instance")
     return Listed(
         pack_id=_text(found["pack_id"]),
         study_uid=_uid(found["study_uid"]),
         series_uid=_uid(found["series_uid"]),
         merkle_root=_digest(found["merkle_root"]),
         metadata=Span(_number(found["metadata"]["offset"]), _number(found["metadata"]["length"])),
-        json_length=_number(found["metadata"]["json_length"]),
         blocks=bytes.fromhex(found["blocks"]["digests"]),
-        instances=tuple(_packed(item) for item in found["instances"]),
-        sha256s=tuple(_digest(item["sha256"]) for item in found["instances"]),
+        instances=tuple(_packed(item, its) for item, its in zip(items, each, strict=True)),
+        sha256s=tuple(_digest(item["sha256"]) for item in items),
     )
 
 
-def _packed(item: dict[str, Any]) -> PackedInstance:
+def _packed(item: dict[str, Any], attributes: bytes) -> PackedInstance:
     number, repair, frames = item["instance_number"], item["repair"], item["frames"]
     return PackedInstance(
         sop_uid=_uid(item["sop_uid"]),
-        sop_class=_uid(item["sop_class"]),
+        sop_class=_common_uid(item["sop_class"]),
         instance_number=None if number is None else _integer(number),
-        transfer_syntax=_uid(item["transfer_syntax"]),
+        transfer_syntax=_common_uid(item["transfer_syntax"]),
         offset=_number(item["offset"]),
         length=_number(item["length"]),
         header_length=_number(item["header_length"]),
@@ -160,10 +166,16 @@ def _packed(item: dict[str, Any]) -> PackedInstance:
         received_at=_number(item["received_at"]),
         source=_text(item["source"]),
         repair=None if repair is None else _text(repair),
-        attributes=b"",
-        frames=_NONE if frames is None else FrameTable.from_bytes(b64decode(_text(frames), validate=True)),
+        attributes=attributes,
+        frames=_NONE if frames is None else _frames(_text(frames)),
         bulk={path: _bulk(vr, spans) for path, (vr, spans) in item["bulk"].items()},
     )
+
+
+@lru_cache(maxsize=16)
+def _frames(text: str) -> FrameTable:
+    """Most instances of a series have the same."""
+    return FrameTable.from_bytes(b64decode(text, validate=True))
 
 
 def _bulk(vr: object, spans: Sequence[tuple[object, object]]) -> BulkValue:
@@ -207,6 +219,11 @@ def _uid(value: object) -> str:
     if not is_uid(uid):
         raise ValueError("the manifest has something else where a UID belongs")
     return uid
+
+
+@lru_cache(maxsize=64)
+def _common_uid(value: str) -> str:
+    return _uid(value)
 
 
 def _digest(value: object) -> bytes:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from blake3 import blake3
 
@@ -11,7 +11,6 @@ from storage.errors import Fault, Invalid
 from storage.objects import Location, ObjectMeta, ObjectStore, keys
 from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Blocks, Damaged, Pack, manifest, zipformat
 from storage.packs.manifest import Listed
-from storage.packs.metadata import MAX_BYTES as MAX_METADATA_BYTES
 from storage.packs.metadata import documents_of
 from storage.packs.zipformat import Entry
 
@@ -78,7 +77,7 @@ def read_manifest(store: ObjectStore, meta: ObjectMeta, store_name: str) -> Mani
     Raises Damaged, NotFound, Unavailable.
     """
     try:
-        found, _ = _read(store, meta, store_name, with_metadata=False)
+        found, _ = _read(store, meta, store_name, None)
     except (ValueError, Invalid) as error:
         raise Damaged(f"the pack is damaged: {error}", key=meta.key) from error
     return found
@@ -89,18 +88,14 @@ def recover(
 ) -> Recovered:
     """As `read_manifest`, with the metadata; `attributes_of` makes `PackedInstance.attributes` from DICOM JSON."""
     try:
-        found, documents = _read(store, meta, store_name, with_metadata=True)
-        instances = zip(found.pack.instances, documents, strict=True)
-        pack = replace(
-            found.pack, instances=tuple(replace(one, attributes=attributes_of(json)) for one, json in instances)
-        )
+        found, documents = _read(store, meta, store_name, attributes_of)
     except (ValueError, Invalid) as error:
         raise Damaged(f"the pack is damaged: {error}", key=meta.key) from error
-    return Recovered(pack, documents, found.sha256s, found.merkle_root)
+    return Recovered(found.pack, documents, found.sha256s, found.merkle_root)
 
 
 def _read(
-    store: ObjectStore, meta: ObjectMeta, store_name: str, *, with_metadata: bool
+    store: ObjectStore, meta: ObjectMeta, store_name: str, attributes_of: Callable[[bytes], bytes] | None
 ) -> tuple[Manifest, list[bytes]]:
     tail = _Tail(store, meta)
     end = zipformat.read_end(tail.data, tail.start)
@@ -109,11 +104,15 @@ def _read(
     if [entry.name for entry in entries[-2:]] != [manifest.METADATA_NAME, manifest.NAME]:
         raise ValueError("there is no manifest behind the metadata")
     last = entries[-1].offset
-    tail.reach(min(last, entries[-2].offset) if with_metadata else last)
+    tail.reach(last if attributes_of is None else min(last, entries[-2].offset))
     _check_seal(tail, last, end.comment)
-    listed = manifest.from_json(_entry(tail, entries[-1]))
+    documents: list[bytes] = []
+    attributes = None
+    if attributes_of is not None:
+        documents = documents_of(_entry(tail, entries[-2]))
+        attributes = [attributes_of(document) for document in documents]
+    listed = manifest.from_json(_entry(tail, entries[-1]), attributes)
     _check_entries(listed, entries)
-    documents = _documents(tail, entries[-2], listed) if with_metadata else []
     _check_key(meta.key, listed)
     pack = Pack(
         listed.pack_id,
@@ -154,15 +153,6 @@ def _entry(tail: _Tail, entry: Entry) -> bytes:
     if zlib.crc32(data) != entry.crc:
         raise ValueError(f"{entry.name} is not what was written")
     return data
-
-
-def _documents(tail: _Tail, entry: Entry, listed: Listed) -> list[bytes]:
-    if listed.json_length > MAX_METADATA_BYTES:
-        raise ValueError("the metadata is larger than a pack's can be")
-    documents = documents_of(_entry(tail, entry), listed.json_length)
-    if len(documents) != len(listed.instances):
-        raise ValueError("there is not one document for each instance")
-    return documents
 
 
 def _check_entries(listed: Listed, entries: list[Entry]) -> None:

@@ -194,7 +194,6 @@ class PackWriter:
             series_uid=self._series_uid,
             merkle_root=manifest.merkle_root(self._sha256s),
             metadata=metadata,
-            json_length=self._metadata.json_length,
             blocks=blocks,
             instances=tuple(self._instances),
             sha256s=tuple(self._sha256s),

@@ -237,8 +237,6 @@ FORGERIES: dict[str, Callable[[dict], object]] = {
     "metadata": lambda found: found["metadata"].update(offset=0),
     "blocks": lambda found: found["blocks"].update(digests="00" * 16),
     "block size": lambda found: found["blocks"].update(bytes=512),
-    "bomb": lambda found: found["metadata"].update(json_length=10),
-    "huge": lambda found: found["metadata"].update(json_length=1 << 40),
 }
 
 
@@ -254,6 +252,15 @@ def test_a_manifest_that_is_written_otherwise_is_read(tmp_path: Path, monkeypatc
     data = forged(tmp_path, monkeypatch, lambda found: found.update(remark="of a later version"))
     key = key_of(samples.write(tmp_path / "honest.zip", FEW))
     assert recovered(data, key).documents == [one.metadata for one in FEW]
+
+
+def test_a_pack_that_lacks_a_document_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = metadata.MetadataWriter.add
+    second = FEW[1].metadata
+    monkeypatch.setattr(metadata.MetadataWriter, "add", lambda self, text: text == second or add(self, text))
+    written = samples.write(tmp_path / "pack.zip", FEW)
+    with pytest.raises(Damaged, match="one document for each"):
+        recovered(written.path.read_bytes(), key_of(written))
 
 
 def test_metadata_does_not_inflate_beyond_its_bound() -> None:
