@@ -14,27 +14,29 @@ from sqlalchemy import (
     and_,
     bindparam,
     func,
+    or_,
     select,
     tuple_,
 )
 
 from storage.dicom.level import Level
 from storage.dicom.query import Query
-from storage.index.schema import contents, instances, series, series_values, studies, study_names, study_values
-from storage.index.scopes import ORDER_IN_STUDY
+from storage.index.schema import instances, sealed_uids, series, series_values, studies, study_names, study_values
 from storage.index.session import Prepared, constant, prepared
-from storage.index.terms import OnColumn, OnMoment, OnNames, OnValues, Term, Test, ValueTest, terms
+from storage.index.terms import OnColumn, OnMoment, OnNames, OnUids, OnValues, Term, Test, ValueTest, terms
 
 Names = Iterator[BindParameter[Any]]
 KEPT_STATEMENTS = 512
-_TABLES = {Level.STUDY: studies, Level.SERIES: series, Level.INSTANCE: instances}
+_NO_NUMBER = (1 << 63) - 1  # comes after every SeriesNumber, which has 18 digits at most
+_TABLES = {Level.STUDY: studies, Level.SERIES: series}
 _ORDER: tuple[ColumnElement[Any], ...] = (
     studies.c.study_date.desc(),
     studies.c.study_time.desc(),
     studies.c.study_uid,
-    *ORDER_IN_STUDY,
+    series.c.series_number.asc().nulls_last(),
+    series.c.series_uid,
 )
-_ORDER_LENGTH = {Level.STUDY: 3, Level.SERIES: 5, Level.INSTANCE: 7}
+_ORDER_LENGTH = {Level.STUDY: 3, Level.SERIES: 5}
 _STUDY_COLUMNS = (
     studies.c.attributes,
     studies.c.series_count,
@@ -42,11 +44,20 @@ _STUDY_COLUMNS = (
     studies.c.modalities,
     studies.c.sop_classes,
 )
-_COLUMNS: dict[Level, tuple[ColumnElement[Any], ...]] = {
+COLUMNS: dict[Level, tuple[ColumnElement[Any], ...]] = {
     Level.STUDY: _STUDY_COLUMNS,
     Level.SERIES: (*_STUDY_COLUMNS, series.c.attributes, series.c.instance_count),
-    Level.INSTANCE: (*_STUDY_COLUMNS, series.c.attributes, series.c.instance_count, instances.c.attributes),
 }
+# Of a series on the way through them: its place in the order, then what finding its instances needs.
+_PLACE = (
+    studies.c.study_date,
+    studies.c.study_time,
+    studies.c.study_uid,
+    func.coalesce(series.c.series_number, constant(_NO_NUMBER)),
+    series.c.series_uid,
+)
+_STEP = (*_PLACE, studies.c.id, series.c.id, series.c.instance_count, series.c.loose_count, series.c.pack_count)
+PLACE_NAMES = ("after_date", "after_time", "after_study", "after_number", "after_series")
 
 
 @dataclass(frozen=True)
@@ -63,7 +74,7 @@ class Flavour:
     pattern: Callable[[str], str]
     unindexed: Callable[[ColumnElement[Any]], ColumnElement[Any]]
     among: Callable[[ColumnElement[Any], BindParameter[Any]], ColumnElement[bool]]
-    listed: Callable[[tuple[str, ...]], object]
+    listed: Callable[[tuple[str, ...] | tuple[int, ...]], object]
 
 
 class Shape(NamedTuple):
@@ -73,7 +84,6 @@ class Shape(NamedTuple):
     in_study: bool
     in_series: bool
     terms: tuple[Term, ...]
-    with_metadata: bool
 
 
 class Search(NamedTuple):
@@ -84,8 +94,27 @@ class Search(NamedTuple):
     values: dict[str, object]
 
 
-def search(query: Query, flavour: Flavour, *, with_metadata: bool) -> Search:
-    """The statements for `query`. Raises Invalid (QUERY) for keys that cannot be matched."""
+class Steps(NamedTuple):
+    """The SQL of a way through series: both take limit and `values`, `following` takes PLACE_NAMES as well."""
+
+    first: Prepared
+    following: Prepared
+    values: dict[str, object]
+
+
+def search(query: Query, flavour: Flavour) -> Search:
+    """The statements for a `query` of studies or series. Raises Invalid (QUERY) for keys that cannot be matched."""
+    shape, values = _shape(query, query.level, flavour)
+    return Search(*_searching(shape, flavour), values)
+
+
+def steps(query: Query, flavour: Flavour) -> Steps:
+    """The statements for the series that may have instances for `query`, in the order of results. Raises Invalid."""
+    shape, values = _shape(query, Level.SERIES, flavour)
+    return Steps(*_stepping(shape, flavour), values)
+
+
+def _shape(query: Query, level: Level, flavour: Flavour) -> tuple[Shape, dict[str, object]]:
     found, values = terms(query, flavour.pattern)
     named: dict[str, object] = {
         f"p{number}": flavour.listed(value) if isinstance(value, tuple) else value
@@ -95,19 +124,41 @@ def search(query: Query, flavour: Flavour, *, with_metadata: bool) -> Search:
         named["study_uid"] = query.study_uid
     if query.series_uid is not None:
         named["series_uid"] = query.series_uid
-    shape = Shape(query.level, query.study_uid is not None, query.series_uid is not None, found, with_metadata)
-    return Search(*_statements(shape, flavour), named)
+    return Shape(level, query.study_uid is not None, query.series_uid is not None, found), named
 
 
 @lru_cache(maxsize=KEPT_STATEMENTS)
-def _statements(shape: Shape, flavour: Flavour) -> tuple[Prepared, Prepared]:
-    columns = _COLUMNS[shape.level] + ((contents.c.metadata,) if shape.with_metadata else ())
-    rows = _filtered(select(*columns), shape, flavour).order_by(*_ORDER[: _ORDER_LENGTH[shape.level]])
+def _searching(shape: Shape, flavour: Flavour) -> tuple[Prepared, Prepared]:
+    rows = _filtered(select(*COLUMNS[shape.level]), shape, flavour).order_by(*_ORDER[: _ORDER_LENGTH[shape.level]])
     rows = rows.limit(bindparam("limit", type_=BigInteger)).offset(bindparam("offset", type_=BigInteger))
-    bounded = _filtered(select(constant(1).label("one")), shape._replace(with_metadata=False), flavour)
+    bounded = _filtered(select(constant(1).label("one")), shape, flavour)
     bounded = bounded.limit(bindparam("bound", type_=BigInteger)).offset(constant(0))
     count = select(func.count()).select_from(bounded.subquery())
     return prepared(rows, flavour.dialect), prepared(count, flavour.dialect)
+
+
+@lru_cache(maxsize=KEPT_STATEMENTS)
+def _stepping(shape: Shape, flavour: Flavour) -> tuple[Prepared, Prepared]:
+    first = _filtered(select(*_STEP), shape, flavour).order_by(*_ORDER)
+    first = first.limit(bindparam("limit", type_=BigInteger)).offset(constant(0))
+    return prepared(first, flavour.dialect), prepared(first.where(_after_place()), flavour.dialect)
+
+
+def _after_place() -> ColumnElement[bool]:
+    """Series that come after one; the condition on the date alone is there because an index can serve it."""
+    date, time, study, number, one_series = _PLACE
+    names: Names = map(bindparam, PLACE_NAMES)
+    at_date, at_time, at_study, at_number, at_series = names
+    return and_(
+        date <= at_date,
+        or_(
+            date < at_date,
+            time < at_time,
+            and_(time == at_time, study > at_study),
+            and_(study == at_study, number > at_number),
+            and_(study == at_study, number == at_number, one_series > at_series),
+        ),
+    )
 
 
 def _filtered(statement: "Select[Any]", shape: Shape, flavour: Flavour) -> "Select[Any]":
@@ -127,18 +178,15 @@ def _joined(shape: Shape, flavour: Flavour) -> Any:
     joined: Any = studies
     if shape.level >= Level.SERIES:
         joined = joined.join(series, series.c.study_id == (studies.c.id if upward else flavour.unindexed(studies.c.id)))
-    if shape.level >= Level.INSTANCE:
-        parent = series.c.id if upward else flavour.unindexed(series.c.id)
-        joined = joined.join(instances, (instances.c.study_id == series.c.study_id) & (instances.c.series_id == parent))
-    if shape.with_metadata:
-        joined = joined.join(contents, contents.c.instance_id == instances.c.id)
     return joined
 
 
 def _names_few(term: Term) -> bool:
-    """Whether few series or instances in all the archive pass this term."""
+    """Whether few series in all the archive pass this term."""
     if isinstance(term, OnColumn):
-        return term.attribute.column in ("series_uid", "sop_uid")
+        return term.attribute.column == "series_uid"
+    if isinstance(term, OnUids):
+        return True
     return isinstance(term, OnValues) and term.selective and term.level is Level.SERIES
 
 
@@ -155,6 +203,8 @@ def _condition(term: Term, names: Names, flavour: Flavour) -> ColumnElement[bool
             token = study_names.c.token
             named = select(study_names.c.study_id).where(token >= next(names), token < next(names))
             return studies.c.id.in_(named)
+        case OnUids():
+            return _has_one_of(names, flavour)
 
 
 def _tested(column: ColumnElement[Any], test: Test, names: Names, flavour: Flavour) -> ColumnElement[bool]:
@@ -165,7 +215,7 @@ def _tested(column: ColumnElement[Any], test: Test, names: Names, flavour: Flavo
         case Test.AMONG:
             return flavour.among(column, value)
         case Test.BETWEEN:
-            return column.between(value, next(names))
+            return and_(column >= value, column <= next(names))
         case Test.LIKE:
             return column.bool_op(flavour.like)(value)
         case Test.LIKE_FROM:
@@ -177,11 +227,21 @@ def _in_interval(date: ColumnElement[Any], time: ColumnElement[Any], names: Name
     """Date and time as one; the date alone too, because an index can serve that."""
     from_date, from_time, to_date, to_time = (next(names) for _ in range(4))
     return and_(
-        date.between(from_date, to_date),
+        date >= from_date,
+        date <= to_date,
         time != constant(""),
         tuple_(date, time) >= tuple_(from_date, from_time),
         tuple_(date, time) <= tuple_(to_date, to_time),
     )
+
+
+def _has_one_of(names: Names, flavour: Flavour) -> ColumnElement[bool]:
+    """Series with a loose instance of one list, or a sealed one of another."""
+    loose = select(instances.c.study_id, instances.c.series_id).where(flavour.among(instances.c.sop_uid, next(names)))
+    sealed = select(sealed_uids.c.study_id, sealed_uids.c.series_id)
+    sealed = sealed.where(flavour.among(sealed_uids.c.uid_hash, next(names)))
+    either = loose.union_all(sealed).subquery()  # SQLite would look at every series for a union that is not inside
+    return tuple_(series.c.study_id, series.c.id).in_(select(either.c.study_id, either.c.series_id))
 
 
 def _has_values(term: OnValues, names: Names, flavour: Flavour) -> ColumnElement[bool]:
@@ -195,6 +255,9 @@ def _has_values(term: OnValues, names: Names, flavour: Flavour) -> ColumnElement
         if row is not rows[0]:
             conditions += [row.c[name] == rows[0].c[name] for name in (*owners, "item")]
     entity = _TABLES[term.level].c.id
+    if term.selective and term.level is Level.SERIES:
+        named = select(rows[0].c.study_id, rows[0].c.series_id).where(*conditions)
+        return tuple_(series.c.study_id, series.c.id).in_(named)
     if term.selective:
         return entity.in_(select(rows[0].c[owner]).where(*conditions))
     if term.level is Level.SERIES:

@@ -1,5 +1,6 @@
 """From rows of a search to DICOM JSON: the attributes that a result carries (PS3.18 10.6.3.3), in ascending order."""
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import orjson
@@ -12,7 +13,7 @@ from storage.index.documents import without_bulk
 
 Path = tuple[str, ...]
 Row = tuple[Any, ...]
-_SHARED_COLUMNS = 7  # of the study and the series, in the rows of `compile.search`
+_SHARED_COLUMNS = 7  # of the study and the series, in all these rows
 AVAILABILITY = "00080056"
 _PARENT_UIDS = {Level.STUDY: [], Level.SERIES: ["0020000D"], Level.INSTANCE: ["0020000D", "0020000E"]}
 _SUMMARY = frozenset(attribute.path[0] for attribute in defaults(Level.INSTANCE)) | {TIMEZONE}
@@ -61,8 +62,8 @@ def _levels(query: Query) -> list[Level]:
     return [level for level in Level if bound < level <= query.level or level is query.level]
 
 
-def results(rows: list[Row], level: Level, wanted: Selection) -> list[JsonDataset]:
-    """The rows of `compile.search` as data sets. What neighbours have in common is read once."""
+def results(rows: Iterable[Row], level: Level, wanted: Selection) -> list[JsonDataset]:
+    """The rows of `compile.search` or `instance_rows` as data sets. What neighbours have in common is read once."""
     found = []
     above: Row = ()
     shared: JsonDataset = {}

@@ -21,7 +21,6 @@ from storage.index import (
     Removed,
     Stored,
     adoption,
-    compile,
     doomed,
     feed,
     ingest,
@@ -29,9 +28,9 @@ from storage.index import (
     loose,
     packed,
     removal,
-    results,
     scopes,
     sealing,
+    search,
     shelf,
 )
 from storage.index.engine import Engine
@@ -42,9 +41,6 @@ from storage.index.session import Session, constant
 from storage.index.speakers import Speeches, Wanted
 from storage.packs import Pack
 
-MAX_ROWS = 10_000  # that one search returns, whatever its limit
-MAX_COUNTED = 10_000  # further matches that are counted exactly
-MAX_OFFSET = 1 << 40
 MAX_SPEECHES = 16  # instances whose metadata one removal may need from packs, one after another
 
 _PROBE = update(probes).values(at=bindparam("moment")).where(probes.c.id == constant(1))
@@ -61,8 +57,9 @@ class SqlIndex:
     def add(self, record: InstanceRecord) -> Added:
         """See `MetadataIndex`. Raises Exhausted when there is no room or too much waits, otherwise Unavailable."""
         prepared = ingest.prepare(record)
-        studies = [record.instance.identity.study_uid]
-        return self._engine.write(lambda session: ingest.add(session, self._listings, prepared), studies=studies)
+        # With its key: that it is not doomed has to stay true until it is named.
+        names = [record.instance.identity.study_uid, record.location.key]
+        return self._engine.write(lambda session: ingest.add(session, self._listings, prepared), studies=names)
 
     def remove(self, scope: Scope) -> Removed:
         """See `MetadataIndex`. Raises Unavailable also when metadata that is needed cannot be read from its pack."""
@@ -85,21 +82,7 @@ class SqlIndex:
 
     def search(self, query: Query) -> Page:
         """See `MetadataIndex`. Raises Invalid (QUERY) for keys that cannot be matched at the query's level."""
-        wanted = results.selection(query)
-        statements = compile.search(query, self._engine.flavour, with_metadata=wanted.needs_metadata)
-        offset, limit = min(query.offset, MAX_OFFSET), min(query.limit, MAX_ROWS)
-        found = []
-        remaining = 0
-        with self._engine.reading() as session:
-            if limit:
-                values = statements.values | {"limit": limit + 1, "offset": offset}
-                found = session.execute(statements.rows, values).fetchall()
-            if len(found) > limit or not limit:
-                seen = offset + limit
-                values = statements.values | {"bound": seen + MAX_COUNTED + 1}
-                remaining = max(0, session.execute(statements.counting, values).fetchone()[0] - seen)
-        rows = results.results(found[:limit], query.level, wanted)
-        return Page(rows, min(remaining, MAX_COUNTED), remaining_is_exact=remaining <= MAX_COUNTED)
+        return search.search(self._engine, self._listings, self._documents, query)
 
     def locate(self, scope: Scope) -> Sequence[Stored]:
         """See `MetadataIndex`."""
@@ -177,7 +160,8 @@ class SqlIndex:
 
     def doom(self, locations: Sequence[Location], due_at: int) -> None:
         """See `PackingIndex`. One that is doomed already goes when it was to go, if that is earlier."""
-        self._engine.write(lambda session: doomed.doom(session, locations, due_at), studies=[])
+        keys = [each.key for each in locations]
+        self._engine.write(lambda session: doomed.doom(session, locations, due_at), studies=keys)
 
     def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
         """See `PackingIndex`. The length of a location is not known: 0."""

@@ -44,7 +44,7 @@ def among(column: ColumnElement[Any], values: BindParameter[Any]) -> ColumnEleme
     return column.in_(select(func.json_each(values).table_valued("value").c.value))
 
 
-def listed(values: tuple[str, ...]) -> str:
+def listed(values: tuple[str, ...] | tuple[int, ...]) -> str:
     """The array for `among`."""
     return orjson.dumps(values).decode()
 

@@ -14,6 +14,7 @@ from storage.dicom.names import groups
 from storage.dicom.query import (
     Fuzzy,
     Key,
+    Matching,
     Query,
     Range,
     Single,
@@ -27,7 +28,10 @@ from storage.dicom.query import (
     normal,
 )
 from storage.errors import Fault, Invalid
+from storage.index.packed import uid_hash
 
+SOP_CLASS, SOP_UID, INSTANCE_NUMBER = ("00080016",), ("00080018",), ("00200013",)
+_SOP_CLASSES_IN_STUDY = "00080062"
 BEFORE_DIGITS, AFTER_DIGITS = "0", ":"  # bounds of an open range: normal forms of dates and times start with a digit
 _LAST = "\U0010ffff"
 
@@ -76,14 +80,19 @@ class OnNames(NamedTuple):
     """A test of the tokens of the patient's names: the beginning of one, and what comes after all that begin so."""
 
 
-Term = OnColumn | OnMoment | OnValues | OnNames
-Value = str | int | tuple[str, ...]
+class OnUids(NamedTuple):
+    """Series with one of these instances: their UIDs, by which loose ones are known, and the hashes of sealed ones."""
+
+
+Term = OnColumn | OnMoment | OnValues | OnNames | OnUids
+Value = str | int | tuple[str, ...] | tuple[int, ...]
 Values = list[Value]
 
 
 def terms(query: Query, pattern: Callable[[str], str]) -> tuple[tuple[Term, ...], Values]:
     """The terms of all keys and their values; `pattern` spells a wildcard pattern as the database wants it.
 
+    Of keys of instances they only say which series may have such; `walk` looks at the instances themselves.
     Raises Invalid (QUERY) for a key that cannot be matched at the query's level.
     """
     check(query)
@@ -99,7 +108,9 @@ def terms(query: Query, pattern: Callable[[str], str]) -> tuple[tuple[Term, ...]
     for key in query.keys:
         if key.path in paired or isinstance(key.matching, Universal):
             continue
-        if isinstance(key.matching, Fuzzy):
+        if BY_PATH[key.path].level is Level.INSTANCE:
+            found += _series_with(key, values)
+        elif isinstance(key.matching, Fuzzy):
             found.append(OnNames())
             values += [key.matching.token, _after(key.matching.token)]
         elif len(key.path) > 1:
@@ -114,6 +125,23 @@ def _refuse_unsupported(query: Query) -> None:
     for key in query.keys:
         if not isinstance(key.matching, Universal) and not is_supported(key.path, query.level):
             raise Invalid(Fault.QUERY, f"{'.'.join(key.path)} cannot be matched at this level")
+
+
+def _series_with(key: Key, values: Values) -> list[Term]:
+    uids = among(key.matching)
+    if key.path == SOP_UID:
+        values += [uids, tuple(map(uid_hash, uids))]
+        return [OnUids()]
+    if key.path == SOP_CLASS:
+        values.append(uids)
+        return [OnValues(Level.STUDY, False, (ValueTest(_SOP_CLASSES_IN_STUDY, None, Test.AMONG),))]
+    return []
+
+
+def among(matching: Matching) -> tuple[str, ...]:
+    """The values that a key of an instance accepts; there are no patterns and ranges among them."""
+    assert isinstance(matching, Single | UidList)
+    return matching.values if isinstance(matching, UidList) else (matching.value,)
 
 
 def _term(keys: list[Key], pattern: Callable[[str], str], values: Values) -> Term:

@@ -147,8 +147,8 @@ def _fill(path: Path, studies: int) -> None:
         (Level.SERIES, {"SeriesInstanceUID": "1.2.3.1"}, "ix_series_series_uid (series_uid=?)"),
         (Level.INSTANCE, {"SOPInstanceUID": "1.2.3.1.1"}, "ix_instances_sop_uid (sop_uid=?)"),
         (Level.INSTANCE, {"PatientID": "P77"}, "ix_study_values_value (path=? AND value=?)"),
-        (Level.INSTANCE, {}, "studies USING INDEX ix_studies_order"),
-        (Level.INSTANCE, {"SOPClassUID": "1"}, "studies USING INDEX ix_studies_order"),
+        (Level.INSTANCE, {}, "studies USING COVERING INDEX ix_studies_order"),
+        (Level.INSTANCE, {"SOPClassUID": "1"}, "studies USING COVERING INDEX ix_studies_order"),
         (Level.SERIES, {"Modality": "CT"}, "studies USING INDEX ix_studies_order"),
         (Level.SERIES, {"RequestAttributesSequence.00401001": "R"}, "ix_series_values_value (path=? AND value=?)"),
     ],
@@ -157,10 +157,16 @@ def test_searches_use_the_indexes(
     index: SqliteIndex, path: Path, level: Level, keys: dict[str, str], uses: str
 ) -> None:
     _fill(path, 2000)
-    search = compile.search(ask(level, keys), index._engine.flavour, with_metadata=False)
+    query, flavour = ask(level, keys), index._engine.flavour
+    if level is Level.INSTANCE:
+        steps = compile.steps(query, flavour)
+        statement, values = steps.first, steps.values
+    else:
+        search = compile.search(query, flavour)
+        statement, values = search.rows, search.values
     connection = sqlite3.connect(path)
-    values = search.rows.bind(search.values | {"limit": 100, "offset": 0})
-    plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + search.rows.sql, values)]
+    bound = statement.bind(values | {"limit": 100, "offset": 0})
+    plan = [row[3] for row in connection.execute("EXPLAIN QUERY PLAN " + statement.sql, bound)]
     connection.close()
     assert any(uses in step for step in plan), plan
     scans = [step for step in plan if step.startswith("SCAN") and "ix_studies_order" not in step and "anon" not in step]
