@@ -14,12 +14,14 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 from gateway import log, metrics
 from gateway.archive.guarded import GuardedArchive
+from gateway.archive.high_water import HighWater
+from gateway.archive.jobs import workers
 from gateway.archive.local import LocalArchive
 from gateway.archive.lookout import Lookout
 from gateway.archive.metered import MeteredArchive
 from gateway.archive.places import ARCHIVE, SPOOL, Places
 from gateway.archive.sealer import Sealing
-from gateway.archive.workers import Workers
+from gateway.archive.workers import Job, Workers
 from gateway.config import Config, ConfigError, host_and_port
 from gateway.dimse.server import DimseServer
 from gateway.security.ae_rules import AERules
@@ -43,6 +45,8 @@ from storage.packs.blocks import BlockReader
 from storage.packs.cache import BlockCache
 from storage.packs.documents import PackDocuments
 
+_STALE_UPLOAD_SECONDS = 2 * 24 * 3600  # longer than any upload takes
+_TIDY_SECONDS = 6 * 3600.0
 _READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
 
 
@@ -118,12 +122,22 @@ def compose(
     places = open_places(config)
     documents = PackDocuments({ARCHIVE: places.blocks})
     index = open_index(config, documents)
-    upkeep: Workers | None = None
+    upkeep = None
+    if with_workers and only in (None, Role.WORKERS):
+        upkeep = workers(
+            index,
+            places.stores,
+            documents,
+            staging=places.packing,
+            sealing=sealing(config) if config.archive.seal else None,
+            chores=chores(places),
+        )
     lookout = Lookout(places.archive.check, "archive")
     local = LocalArchive(
         places,
         index,
         ingest=config.ingest,
+        check_backlog=HighWater(index.backlog, config.spool.max_bytes).check,
         trouble=lookout.trouble,
         deleted=upkeep.nudge if upkeep is not None else lambda: None,
     )
@@ -188,7 +202,8 @@ def _open_cache(config: Config) -> BlockCache | None:
     if not settings.max_bytes:
         return None
     where = folder(config, settings.folder, "cache")
-    return BlockCache(where, settings.max_bytes, min_free_bytes=config.spool.min_free_bytes)
+    room = config.spool.min_free_bytes
+    return BlockCache(where, settings.max_bytes, min_free_bytes=room, looked=metrics.cache_looked)
 
 
 def open_index(config: Config, documents: Documents) -> SqlIndex:
@@ -212,6 +227,18 @@ def sealing(config: Config) -> Sealing:
         min_free_bytes=config.spool.min_free_bytes,
         threads=_READ_AHEAD if urlsplit(config.spool.url).scheme == "s3" else 0,
     )
+
+
+def chores(places: Places) -> list[Job]:
+    """What the workers do beside their work on series: give up uploads that never came to their end."""
+    buckets = [store for store in places.stores.values() if isinstance(store, S3Store)]
+
+    def tidy() -> bool:
+        for bucket in buckets:
+            bucket.remove_stale_uploads(_STALE_UPLOAD_SECONDS)
+        return False
+
+    return [Job("tidy", tidy, _TIDY_SECONDS)] if buckets else []
 
 
 def own_names(config: Config) -> list[str] | None:

@@ -96,6 +96,12 @@ _copy_lag = Gauge(
     multiprocess_mode="mostrecent",
     registry=_REGISTRY,
 )
+_cache_looks = Counter(
+    "gateway_cache_looks",
+    "Blocks of packs in a bucket that were looked for in the cache, by what was found (hit, miss).",
+    ("result",),
+    registry=_REGISTRY,
+)
 
 
 def stored(door: str, outcome: str, length: int) -> None:
@@ -170,6 +176,11 @@ def swept(objects: int, left: int) -> None:
 def copy_lag(seconds: float) -> None:
     """So long ago came the oldest instance that is sealed and not yet in the copy."""
     _copy_lag.set(seconds)
+
+
+def cache_looked(hit: bool) -> None:
+    """A block was looked for in the cache."""
+    _cache_looks.labels("hit" if hit else "miss").inc()
 
 
 def process_ended(pid: int) -> None:
