@@ -8,7 +8,7 @@ from importlib import import_module
 import typer
 from typer.core import TyperGroup
 
-_COMMANDS = ("serve", "store", "search", "token", "check-config")
+_COMMANDS = ("serve", "store", "search", "seal", "verify", "reindex", "export", "token", "check-config")
 
 
 class _Commands(TyperGroup):

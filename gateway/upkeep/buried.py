@@ -2,13 +2,18 @@
 
 from gateway.archive import tombstones
 from gateway.archive.clock import SECOND
+from gateway.archive.places import SPOOL, Places
 from gateway.archive.tombstones import Tombstone
 from storage.dicom.identity import Identity
-from storage.objects import ObjectStore
 
-# The time of an object is that of its store, in whole seconds perhaps; all others are our own clock's. Within so much
-# of each other they tell nothing, and what may be wanted is kept.
-CLOCKS_DIFFER = 60 * SECOND
+_CLOCKS_DIFFER = 60 * SECOND
+
+
+def slack(places: Places) -> int:
+    """By how many microseconds the times of loose objects may be off: those of a folder are this machine's own, a
+    bucket has another clock, which tells whole seconds. Within so much nothing is certain: what may be wanted stays.
+    """
+    return _CLOCKS_DIFFER if SPOOL in places.remote else 0
 
 
 class Buried:
@@ -16,9 +21,10 @@ class Buried:
     it could bring back what was deleted.
     """
 
-    def __init__(self, archive: ObjectStore, study_uid: str | None = None) -> None:
+    def __init__(self, places: Places, study_uid: str | None = None) -> None:
+        self._slack = slack(places)
         self._of_study: dict[str, list[Tombstone]] = {}
-        for _, tombstone in tombstones.scan(archive, study_uid):
+        for _, tombstone in tombstones.scan(places.archive, study_uid):
             self._of_study.setdefault(tombstone.scope.study_uid, []).append(tombstone)
 
     def holds(self, identity: Identity, received_at: int) -> bool:
@@ -27,4 +33,4 @@ class Buried:
 
     def holds_object(self, identity: Identity, written_at: int) -> bool:
         """The same of a loose object, of which its store alone knows the time: certainly deleted."""
-        return self.holds(identity, written_at + CLOCKS_DIFFER)
+        return self.holds(identity, written_at + self._slack)

@@ -14,7 +14,7 @@ import orjson
 from gateway.archive.clock import microseconds
 from gateway.archive.places import ARCHIVE, SPOOL, Places
 from gateway.upkeep import loose
-from gateway.upkeep.buried import CLOCKS_DIFFER, Buried
+from gateway.upkeep.buried import Buried, slack
 from gateway.upkeep.parallel import each
 from gateway.upkeep.whole import check_whole
 from storage.dicom.identity import Identity, Scope
@@ -77,8 +77,9 @@ def by_series(metas: Iterable[ObjectMeta]) -> Iterator[list[ObjectMeta]]:
 class Sealed:
     """What the packs of one series hold, to be asked whether a loose object is left over from before it was sealed."""
 
-    def __init__(self, packs: Iterable[Pack], store: ObjectStore) -> None:
-        self._store = store
+    def __init__(self, packs: Iterable[Pack], places: Places) -> None:
+        self._store = places.packs
+        self._slack = slack(places)
         self._versions: dict[str, list[tuple[PackedInstance, Pack]]] = {}
         self._whole: set[str] = set()
         for pack in packs:
@@ -92,7 +93,7 @@ class Sealed:
         """
         versions = self._versions.get(instance.identity.sop_uid, [])
         pack = next((pack for one, pack in versions if one.digest == instance.digest), None)
-        if pack is None or written_at > max(one.received_at for one, _ in versions) + CLOCKS_DIFFER:
+        if pack is None or written_at > max(one.received_at for one, _ in versions) + self._slack:
             return False
         if pack.location.key not in self._whole:
             check_whole(self._store, pack)
@@ -107,7 +108,7 @@ class Rebuilding:
         self._places = places
         self._index = index
         self._clock = clock
-        self._buried = Buried(places.archive)
+        self._buried = Buried(places)
 
     def packs(self, metas: Sequence[ObjectMeta]) -> list[Done]:
         """Adopt packs of one series; of instances that lie in several, each is taken from one."""
@@ -172,7 +173,7 @@ class Rebuilding:
             return [Done(meta.key, Fate.LEFT, why="its key is not that of a loose instance") for meta in metas]
         study_uid, series_uid, _, _ = named
         known = {one.location.key for one in self._index.loose(study_uid, series_uid)}
-        sealed = Sealed(self._index.packs(Scope(study_uid, series_uid)), self._places.packs)
+        sealed = Sealed(self._index.packs(Scope(study_uid, series_uid)), self._places)
         return [
             Done(meta.key, Fate.KNOWN) if meta.key in known else self._add(meta, sealed)
             for meta in sorted(metas, key=lambda meta: (meta.modified_at, meta.key))

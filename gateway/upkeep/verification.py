@@ -48,7 +48,7 @@ def verify(
     yield from each(work.pack, index.packs(scope), threads)
     for of_series in each(work.loose, _loose_series(index, scope), threads):
         yield from of_series
-    buried = Buried(places.archive, scope.study_uid if scope else None)
+    buried = Buried(places, scope.study_uid if scope else None)
     orphans = Orphans(places, index, buried, repair=repair, clock=clock, damaged=work.damaged)
     for look, metas in ((orphans.packs, _packs(places, index, scope)), (orphans.loose, _loose(places, scope))):
         for checked in each(look, by_series(metas), threads):
@@ -136,7 +136,7 @@ class Verification:
     def _restore(self, pack: Pack, bad: str, sound: str) -> None:
         """Raises Busy while a worker is at the series, Exhausted, Unavailable."""
         stores, key = self._places.stores, pack.location.key
-        with SeriesLease(self._index, pack.study_uid, pack.series_uid) as lease, staged(self._places.staging) as path:
+        with SeriesLease(self._index, pack.study_uid, pack.series_uid) as lease, staged(self._places.packing) as path:
             self._places.check_room()
             fetch_whole(stores[sound], pack, path)
             lease.check()

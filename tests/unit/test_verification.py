@@ -17,6 +17,7 @@ from storage.errors import NotFound, Unavailable
 from storage.objects import Body, ObjectMeta, keys
 from storage.objects.memory import MemoryStore
 from storage.packs import Pack
+from storage.packs.blocks import BlockReader
 from tests.sealing import HOUR, SECOND, SERIES, STUDY, Archive, Clock, file_of
 from tests.unit.fake_packing import FakePackingIndex
 
@@ -46,7 +47,15 @@ class House:
         self.index = FakePackingIndex(self.clock)
         self.spool, self.packs, self.copy = OldStore(), OldStore(), OldStore()
         self.archive = Archive(self.index, {"spool": self.spool, "archive": self.packs}, folder, self.clock)
-        self.places = Places(self.spool, self.packs, folder, self.packs, self.copy)
+        self.places = Places(
+            self.spool,
+            self.packs,
+            self.packs,
+            BlockReader(self.packs, None),
+            staging=folder,
+            packing=folder,
+            copy=self.copy,
+        )
         for store in (self.spool, self.packs, self.copy):
             store.written_at = self.clock()
         self.clock.pass_(2 * YOUNG_SECONDS)

@@ -1,0 +1,86 @@
+"""`gateway reindex`: make the index anew from the object stores, when it was lost or is to move to another database."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.closed_doors import opened
+from gateway.cli.tale import Tale
+from gateway.config import Config, ConfigError, load
+from gateway.upkeep.rebuild import Done, Fate, is_empty, rebuild
+from storage.errors import StorageError
+
+NOT_ALL, NOTHING_DONE = 1, 2
+
+
+def reindex(
+    data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept.  [default: data]")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration file (TOML).")] = None,
+    into: Annotated[
+        str, typer.Option(metavar="URL|FILE", help="Make the index there, and leave the configured one alone.")
+    ] = "",
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with an index that is not empty.")] = False,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Objects that are read at once.")] = 8,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line: what was doomed or left, then a summary.")
+    ] = False,
+) -> None:
+    """Rebuild the index from packs and loose objects alone. Stop the gateway first, or rebuild `--into` another place.
+
+    May be killed and run again with `--resume`. Exit status: 0 everything can be found; 1 some objects could not be
+    read, or the run ended early; 2 nothing was done.
+    """
+    tale = Tale(as_json)
+    try:
+        settings = load(config, _flags(data, into))
+        status = _run(settings, tale, resume, threads)
+    except (ConfigError, StorageError, OSError) as error:
+        tale.end({}, "", NOTHING_DONE, str(error))
+        raise typer.Exit(NOTHING_DONE) from None
+    raise typer.Exit(status)
+
+
+def _flags(data: Path | None, into: str) -> dict[str, Any]:
+    flags: dict[str, Any] = {"data": data} if data is not None else {}
+    if into:
+        flags["index"] = {"url": into if "://" in into else f"sqlite:///{Path(into).absolute()}"}
+    return flags
+
+
+def _run(settings: Config, tale: Tale, resume: bool, threads: int) -> int:
+    with opened(settings, must_exist=False) as gateway:
+        if not resume and not is_empty(gateway.index):
+            raise ConfigError(
+                "the index is not empty. To go on with a rebuild that was interrupted, run it again with --resume; to "
+                "rebuild beside the index in use, name another place with --into, and then set [index] url to it"
+            )
+        counts: Counter[str] = Counter()
+        started, problem = time.monotonic(), ""
+        with tale.progress("instances"):
+            try:
+                for done in rebuild(gateway.places, gateway.index, threads=threads):
+                    _tell(done, counts, tale)
+            except StorageError as error:
+                problem = f"{error}; when that is put right, run it again with --resume"
+    status = NOT_ALL if problem or counts[Fate.LEFT] else 0
+    seconds = time.monotonic() - started
+    summary = {fate.value: counts[fate] for fate in Fate} | {"instances": counts["instances"]}
+    summary["seconds"] = round(seconds, 1)  # type: ignore[assignment]
+    line = (
+        f"{counts['instances']} instances from {counts[Fate.ADOPTED]} objects in {seconds:.1f} s "
+        f"({counts['instances'] / max(seconds, 0.001):,.0f}/s); {counts[Fate.KNOWN]} objects known already, "
+        f"{counts[Fate.DOOMED]} no longer needed, {counts[Fate.LEFT]} could not be read"
+    )
+    tale.end(summary, line, status, problem)
+    return status
+
+
+def _tell(done: Done, counts: "Counter[str]", tale: Tale) -> None:
+    counts[done.fate] += 1
+    counts["instances"] += done.instances
+    tale.advance(done.instances)
+    if done.why:
+        tale.tell({"key": done.key, "fate": done.fate, "why": done.why}, f"{done.fate}: {done.key}: {done.why}")

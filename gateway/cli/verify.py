@@ -1,0 +1,75 @@
+"""`gateway verify`: hold every object against its digest and the index, and say what to do about what is wrong."""
+
+from collections import Counter
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from gateway.cli.closed_doors import opened
+from gateway.cli.tale import Tale
+from gateway.config import Config, ConfigError, load
+from gateway.upkeep.findings import Checked
+from gateway.upkeep.verification import verify as verified
+from storage.dicom.identity import Scope, uid
+from storage.errors import StorageError
+
+FINDINGS, NOT_RUN = 1, 2
+
+
+def verify(
+    data: Annotated[Path | None, typer.Option(help="Folder for everything that is kept.  [default: data]")] = None,
+    config: Annotated[Path | None, typer.Option(metavar="FILE", help="Configuration file (TOML).")] = None,
+    scope: Annotated[str, typer.Option(metavar="STUDY_UID", help="Look at one study alone.")] = "",
+    repair: Annotated[bool, typer.Option("--repair", help="Put right what can be without losing anything.")] = False,
+    threads: Annotated[int, typer.Option(min=1, max=64, help="Objects that are read at once.")] = 4,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print a JSON object a line: each finding, then a summary.")
+    ] = False,
+) -> None:
+    """Read every object (packs, loose ones, copies), beside a running gateway or without it.
+
+    Exit status: 0 nothing is wrong (any more); 1 something is, each with a line that says what to do; 2 it could not be
+    looked at.
+    """
+    tale = Tale(as_json)
+    try:
+        settings = load(config, {"data": data} if data is not None else {})
+        study = Scope(uid(scope, "Study Instance UID")) if scope else None
+        status = _run(settings, tale, study, repair, threads)
+    except (ConfigError, StorageError, OSError) as error:
+        tale.end({}, "", NOT_RUN, str(error))
+        raise typer.Exit(NOT_RUN) from None
+    raise typer.Exit(status)
+
+
+def _run(settings: Config, tale: Tale, study: Scope | None, repair: bool, threads: int) -> int:
+    counts: Counter[str] = Counter(objects=0, bytes=0, findings=0, repaired=0)
+    problem = ""
+    with opened(settings) as gateway, tale.progress("objects"):
+        try:
+            for checked in verified(gateway.places, gateway.index, study, repair=repair, threads=threads):
+                _tell(checked, counts, tale)
+        except StorageError as error:
+            if not counts["objects"]:
+                raise
+            problem = f"not everything was looked at: {error}"
+    status = FINDINGS if problem or counts["findings"] > counts["repaired"] else 0
+    line = (
+        f"{counts['objects']} objects, {counts['bytes'] / 1e6:,.1f} MB: {counts['findings']} findings, "
+        f"{counts['repaired']} put right"
+    )
+    tale.end(dict(counts), line, status, problem)
+    return status
+
+
+def _tell(checked: Checked, counts: "Counter[str]", tale: Tale) -> None:
+    counts["objects"] += 1
+    counts["bytes"] += checked.bytes
+    tale.advance(1)
+    for finding in checked.findings:
+        counts["findings"] += 1
+        counts["repaired"] += finding.repaired
+        line = f"{finding.kind}: {finding.store} {finding.key}: {finding.what}; {finding.advice}"
+        tale.tell({"finding": asdict(finding)}, line)
