@@ -294,16 +294,17 @@ def test_brackets_are_literal(pattern: str) -> None:
 
 def test_statements_of_one_shape_are_compiled_once(index: SqliteIndex) -> None:
     flavour: Flavour = index._engine.flavour
-    one = compile.search(ask(Level.STUDY, {"PatientID": "1"}), flavour, with_metadata=False)
-    other = compile.search(ask(Level.STUDY, {"PatientID": "2"}), flavour, with_metadata=False)
+    one = compile.search(ask(Level.STUDY, {"PatientID": "1"}), flavour)
+    other = compile.search(ask(Level.STUDY, {"PatientID": "2"}), flavour)
     assert one.rows is other.rows and one.values != other.values
 
 
 @pytest.mark.parametrize(("level", "name"), [(Level.INSTANCE, "SOPInstanceUID"), (Level.STUDY, "SOPClassesInStudy")])
 def test_lists_of_uids_of_every_length_are_one_statement(index: SqliteIndex, level: Level, name: str) -> None:
     queries = [ask(level, {name: ",".join(f"1.{n}" for n in range(length))}) for length in (2, 3, 4096)]
-    searches = [compile.search(each, index._engine.flavour, with_metadata=False) for each in queries]
-    assert searches[0].rows is searches[1].rows is searches[2].rows
+    compiled = compile.steps if level is Level.INSTANCE else compile.search
+    one, other, longest = (compiled(each, index._engine.flavour)[0] for each in queries)
+    assert one is other is longest
 
 
 def test_two_processes_add_to_one_new_study(path: Path) -> None:
