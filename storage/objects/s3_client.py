@@ -21,7 +21,7 @@ _MODELS = Loader()  # what boto3 knows of S3: large, slow to read, and the same 
 
 
 def connect(settings: S3Settings) -> tuple[Any, Wire]:
-    """boto3's client and our own wire, with the same address and credentials. Sends nothing yet.
+    """boto3's client and our own wire, with the same address and credentials. Sends nothing to the store yet.
 
     Raises Unavailable when the files or the profile that the settings name cannot be read.
     """

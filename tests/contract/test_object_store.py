@@ -16,16 +16,19 @@ from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
 from storage.objects.s3 import S3Store
 from storage.objects.s3_settings import parse_s3_url
+from tests.ceph import Ceph
 from tests.seaweed import Seaweed
 
 STORES: dict[str, Callable[[pytest.FixtureRequest], ObjectStore]] = {
     "memory": lambda request: MemoryStore(),
     "disk": lambda request: DiskStore(request.getfixturevalue("tmp_path") / "objects"),
-    "s3": lambda request: in_bucket(request.getfixturevalue("seaweed")),
+    "seaweed": lambda request: in_bucket(request.getfixturevalue("seaweed")),
+    "ceph": lambda request: in_bucket(request.getfixturevalue("ceph")),
 }
+CEPH = pytest.param("ceph", marks=[pytest.mark.long, pytest.mark.timeout(1200)])  # it may be installed first
 
 
-def in_bucket(server: Seaweed) -> S3Store:
+def in_bucket(server: Seaweed | Ceph) -> S3Store:
     bucket = server.make_bucket("contract")
     return S3Store(parse_s3_url(server.url(bucket, prefix=uuid.uuid4().hex)))
 
@@ -51,7 +54,7 @@ HOSTILE = [
 ]
 
 
-@pytest.fixture(params=STORES)
+@pytest.fixture(params=[CEPH if name == "ceph" else name for name in STORES])
 def store(request: pytest.FixtureRequest) -> Iterator[ObjectStore]:
     store = STORES[request.param](request)
     yield store
