@@ -3,13 +3,24 @@
 import hashlib
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any, TypeVar
 
 import psycopg
 from psycopg.pq import TransactionStatus
-from sqlalchemy import ARRAY, BigInteger, BindParameter, ColumnElement, Integer, Text, any_, create_engine, type_coerce
+from sqlalchemy import (
+    ARRAY,
+    BigInteger,
+    BindParameter,
+    ClauseElement,
+    ColumnElement,
+    Integer,
+    Text,
+    any_,
+    create_engine,
+    type_coerce,
+)
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.pool import NullPool
@@ -71,7 +82,7 @@ class PostgresEngine:
         statements = Statements(dialect)
         self.flavour = Flavour(dialect, "LIKE", like, plain, among, list)
         self._lent = Lent()
-        self._session = Session(self._lent, statements)
+        self._session = WritingSession(self._lent, statements)
         self._writer = Writer(WriteTransaction(self._server, self._lent, self._session), group_max=group_max)
         self._readers = Readers(self._server, statements, most=readers)
 
@@ -102,6 +113,20 @@ class PostgresEngine:
             self._writer.close(CLOSE_SECONDS)
         self._readers.close()
         self._lent.drop()
+
+
+class WritingSession(Session):
+    """A session that sends the rows of a list one after another, without waiting for each."""
+
+    def __init__(self, lent: Lent, statements: Statements) -> None:
+        super().__init__(lent, statements)
+        self._lent = lent
+        self._texts = statements
+
+    def run_all(self, statement: ClauseElement, rows: Iterable[Mapping[str, object]]) -> None:
+        """See `Session.run_all`."""
+        compiled = self._texts[statement]
+        self._lent.execute_all(compiled.sql, [compiled.bind(values) for values in rows])
 
 
 class WriteTransaction:

@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
 
@@ -132,6 +132,13 @@ class Lent:
         if self._connection is None:
             raise Lost("there is no connection")
         return self._connection.execute(sql.encode(), values, binary=True)
+
+    def execute_all(self, sql: str, rows: Sequence[tuple[object, ...]]) -> None:
+        """Execute one statement for each of `rows`, whose results are not wanted, in few round trips."""
+        if self._connection is None:
+            raise Lost("there is no connection")
+        with self._connection.cursor() as cursor:
+            cursor.executemany(sql.encode(), rows)
 
     def connect(self, server: Server) -> None:
         """Use a new connection from now on. Raises Exhausted, Unavailable."""
