@@ -14,7 +14,7 @@ from storage.packs.manifest import Listed
 from storage.packs.metadata import documents_of
 from storage.packs.zipformat import Entry
 
-TAIL_BYTES = 1 << 20  # read at once, and what lies before them in the same block
+TAIL_BYTES = 512 << 10  # read at once, and what lies before them in the same block
 MAX_TAIL_BYTES = 512 << 20  # of directory, manifest and metadata together, which are held in memory
 _LOCAL_BYTES = 30  # of a local header, before the name
 _MAX_EXTRA_BYTES = 20  # in a local header
