@@ -9,6 +9,7 @@ import pytest
 from storage.index import Documents, PackingIndex
 from storage.index.postgres import PostgresIndex
 from storage.index.sqlite import SqliteIndex
+from tests.contract.pack_samples import KeptDocuments
 
 
 class Open(Protocol):
@@ -50,9 +51,16 @@ def index(opened: Open) -> PackingIndex:
     return opened()
 
 
+@pytest.fixture(scope="module")
+def lasting_documents() -> KeptDocuments:
+    return KeptDocuments()
+
+
 @pytest.fixture(scope="module", params=sorted(ENGINES))
-def lasting_index(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PackingIndex]:
+def lasting_index(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, lasting_documents: KeptDocuments
+) -> Iterator[PackingIndex]:
     """One index for all tests of a module."""
-    index = ENGINES[request.param](tmp_path_factory.mktemp("index"), request)()
+    index = ENGINES[request.param](tmp_path_factory.mktemp("index"), request)(lasting_documents)
     yield index
     index.close()

@@ -16,6 +16,7 @@ from storage.dicom.query import Level, Query, key
 from storage.errors import Invalid, NotFound
 from storage.index import MetadataIndex, PackingIndex
 from tests.contract.index_samples import json_instance, record
+from tests.contract.pack_samples import KeptDocuments, seal
 
 LETTERS = st.text("abAB王小é%_[]*?\\ ^=-'1", max_size=4)
 DAYS = ["20260101", "20260102", "2026.01.03", "20260104", "not a day"]
@@ -135,11 +136,14 @@ KEYS = st.one_of(
         st.sampled_from(DAYS) | RANGES,
     ),
     st.tuples(st.sampled_from(["StudyTime", "PerformedProcedureStepStartTime"]), st.sampled_from(TIMES) | TIME_RANGES),
-    st.tuples(st.sampled_from(["SeriesNumber", "InstanceNumber"]), st.sampled_from([str(each) for each in NUMBERS])),
-    st.tuples(st.just("SOPClassesInStudy"), st.sampled_from(["1.2.840.1", "1.2.840.2,1.9"])),
+    st.tuples(st.sampled_from(["SeriesNumber", "InstanceNumber"]), st.sampled_from([*map(str, NUMBERS), "0"])),
+    st.tuples(
+        st.sampled_from(["SOPClassesInStudy", "SOPClassUID"]),
+        st.sampled_from(["1.2.840.1", "1.2.840.2,1.9", "1.2.840.3"]),
+    ),
     st.tuples(
         st.sampled_from(["StudyInstanceUID", "SeriesInstanceUID", "SOPInstanceUID"]),
-        st.sampled_from(["1.0", "1.0,1.0.0,1.0.0.0"]),
+        st.sampled_from(["1.0", "1.0,1.0.0,1.0.0.0", "1.0.0.0", "1.0.0.1,1.1.0.0,1.0.1.0"]),
     ),
 )
 
@@ -167,27 +171,73 @@ def index(lasting_index: PackingIndex) -> PackingIndex:
     return lasting_index
 
 
+@pytest.fixture(scope="module")
+def documents(lasting_documents: KeptDocuments) -> KeptDocuments:
+    return lasting_documents
+
+
 _ATTEMPTS = itertools.count()
 
 
-def refill(index: MetadataIndex, datasets: list[JsonDataset]) -> None:
+# What is done with a series: how many instances each pack takes, first to last, None all that are left.
+SEALINGS = st.lists(st.sampled_from([[], [], [None], [1], [1, None]]), min_size=8, max_size=8)
+
+
+def refill(index: PackingIndex, datasets: list[JsonDataset]) -> bytes:
+    """Have these and nothing else; returns the digest of all, unlike that of any before."""
     for number in range(10):
         try:
             index.remove(Scope(f"1.{number}"))
         except NotFound:
             break
     attempt = f"-{next(_ATTEMPTS)}"  # what was removed is doomed: its name is not to be used again
+    digest = attempt.encode().rjust(32, b"d")
     for each in datasets:
-        index.add(record(json_instance(each), attempt=attempt))
+        index.add(record(json_instance(each, digest), attempt=attempt))
+    return digest
+
+
+def seal_some(
+    index: PackingIndex, documents: KeptDocuments, datasets: list[JsonDataset], sealings: list[list[int | None]]
+) -> None:
+    names = dict.fromkeys((each["0020000D"]["Value"][0], each["0020000E"]["Value"][0]) for each in datasets)
+    for (study_uid, series_uid), sealing in zip(names, sealings, strict=False):
+        for most in sealing:
+            if any(True for _ in index.loose(study_uid, series_uid)):
+                seal(index, documents, study_uid, series_uid, most)
+
+
+def replace_some(index: PackingIndex, datasets: list[JsonDataset], numbers: list[int], digest: bytes) -> None:
+    """Store some anew with another number and class, so that older versions lie loose or in packs."""
+    for number in numbers:
+        if number < len(datasets):
+            changed = {"00200013": {"vr": "IS", "Value": [number]}, "00080016": ui("1.2.840.3")}
+            datasets[number] = datasets[number] | changed
+            made = json_instance(datasets[number], digest[::-1])
+            index.add(record(made, attempt=f"-{number}-{digest.hex()}"))
 
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
-@given(studies=STUDIES, asked=st.lists(queries(), min_size=1, max_size=25), size=st.integers(1, 3))
+@given(
+    studies=STUDIES,
+    sealings=SEALINGS,
+    replaced=st.lists(st.integers(0, 5), max_size=2, unique=True),
+    asked=st.lists(queries(), min_size=1, max_size=25),
+    size=st.integers(1, 3),
+)
 def test_sql_finds_what_the_oracle_finds(
-    index: MetadataIndex, studies: list[Any], asked: list[Query], size: int
+    index: PackingIndex,
+    documents: KeptDocuments,
+    studies: list[Any],
+    sealings: list[list[int | None]],
+    replaced: list[int],
+    asked: list[Query],
+    size: int,
 ) -> None:
     datasets = list(instances(studies))
-    refill(index, datasets)
+    digest = refill(index, datasets)
+    seal_some(index, documents, datasets, sealings)
+    replace_some(index, datasets, replaced, digest)
     for query in asked:
         tag = ["", "0020000D", "0020000E", "00080018"][query.level]
         try:
