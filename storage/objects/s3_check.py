@@ -4,8 +4,8 @@ import secrets
 from dataclasses import dataclass
 from typing import Any
 
-from storage.errors import Conflict, StorageError, Unavailable
-from storage.objects.s3_errors import translated
+from storage.errors import Conflict, Exhausted, StorageError, Unavailable
+from storage.objects.s3_errors import Passing, translated
 from storage.objects.s3_payload import opened
 from storage.objects.s3_settings import S3Settings
 from storage.objects.s3_wire import Wire
@@ -40,7 +40,8 @@ def try_all(client: Any, wire: Wire, settings: S3Settings) -> Traits:
                 wire.ask("DELETE", key)
     except StorageError as error:
         where = settings.endpoint or "Amazon S3"
-        raise type(error)(f"the bucket {settings.bucket} at {where} cannot be used: {error}") from error
+        kind = type(error) if isinstance(error, Exhausted | Passing) else Unavailable
+        raise kind(f"the bucket {settings.bucket} at {where} cannot be used: {error}") from error
     if sorted(listed) != [first, second]:
         raise Unavailable(f"the bucket {settings.bucket} does not list what was written")
     return Traits(exclusive, listed == [first, second])

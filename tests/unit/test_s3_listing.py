@@ -65,7 +65,7 @@ def test_a_real_server_is_put_in_key_order(seaweed: Seaweed, monkeypatch: pytest
     store = S3Store(parse_s3_url(seaweed.url(seaweed.make_bucket("listing"), "p")))
     for name in sorted(names):
         store.put(name, [b"x"])
-    for page in (1, 2, 5, 1000):
+    for page in (3, 1000):
         monkeypatch.setattr(s3_listing, "PAGE", page)
         assert [meta.key for meta in store.scan()] == sorted(names)
         after = "packs/1.2.3/5.1/1"
