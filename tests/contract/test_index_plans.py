@@ -1,0 +1,142 @@
+"""No search key makes SQLite read the whole archive: every plan goes by an index, or in the order of the results."""
+
+import re
+import sqlite3
+from collections.abc import Iterator
+
+import pytest
+
+from storage.dicom.attributes import TABLE, Attribute, Home
+from storage.dicom.query import Level, Query, key
+from storage.index import compile
+from storage.index.session import Prepared
+from storage.index.sqlite import SqliteIndex
+from tests.contract import many_studies
+
+STUDIES = 4000
+ONE = 1234
+VALUES = {path: value for path, _, value in many_studies.study_values(ONE)} | dict(many_studies.series_values(ONE))
+COLUMNS = {
+    "study_date": many_studies.day(ONE),
+    "study_time": "10",
+    "study_uid": many_studies.study_uid(ONE),
+    "series_uid": many_studies.series_uid(ONE),
+    "series_number": "3",
+    "step_date": many_studies.day(ONE),
+    "step_time": "10",
+    "sop_class": "1.2.840.2",
+    "sop_uid": many_studies.sop_uid(ONE),
+    "instance_number": "1",
+}
+# Keys that many studies share are looked for in the order of results, newest first, until a page is full.
+_IN_ORDER = re.compile(r"SCAN studies USING (COVERING )?INDEX ix_studies_order")
+_SCANS_NO_TABLE = re.compile(r"SCAN (anon_\d+|json_each.*)( VIRTUAL TABLE.*)?")
+
+
+@pytest.fixture(scope="module")
+def index(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SqliteIndex]:
+    path = tmp_path_factory.mktemp("index") / "index.sqlite"
+    index = SqliteIndex(path)
+    connection = sqlite3.connect(path)
+    with connection:
+        for table, rows in many_studies.batches(STUDIES):
+            names = list(rows[0])
+            marks = ", ".join(f":{name}" for name in names)
+            quoted = ", ".join(f'"{name}"' for name in names)
+            connection.executemany(f"INSERT INTO {table.name} ({quoted}) VALUES ({marks})", rows)
+    connection.close()
+    yield index
+    index.close()
+
+
+def explained(index: SqliteIndex, statement: Prepared, values: dict[str, object]) -> list[str]:
+    bound = statement.bind(values | {"limit": 100, "offset": 0} | dict.fromkeys(compile.PLACE_NAMES, ""))
+    rows = index._engine.connection.execute("EXPLAIN QUERY PLAN " + statement.sql, bound)
+    return [row[3] for row in rows]
+
+
+def plans(index: SqliteIndex, query: Query) -> list[list[str]]:
+    flavour = index._engine.flavour
+    if query.level is Level.INSTANCE:
+        steps = compile.steps(query, flavour)
+        return [explained(index, statement, steps.values) for statement in (steps.first, steps.following)]
+    search = compile.search(query, flavour)
+    return [explained(index, search.rows, search.values)]
+
+
+def scans(plan: list[str]) -> list[str]:
+    """The steps that read all of a table, or all that is left of one."""
+    return [step for step in plan if step.startswith("SCAN") and not _SCANS_NO_TABLE.fullmatch(step)]
+
+
+def text_of(attribute: Attribute) -> str:
+    return COLUMNS[attribute.column] if attribute.column else VALUES[".".join(attribute.path)]
+
+
+def asked(level: Level, **keys: str) -> Query:
+    by_keyword = {row.keyword: row.path for row in TABLE}
+    return Query(level, tuple(key(by_keyword[name], text) for name, text in keys.items()))
+
+
+MATCHED = [(row, level) for row in TABLE if row.home is not Home.NOWHERE for level in Level if row.level <= level]
+
+
+@pytest.mark.parametrize(("attribute", "level"), MATCHED, ids=lambda value: getattr(value, "keyword", None))
+def test_every_key_by_an_exact_value(index: SqliteIndex, attribute: Attribute, level: Level) -> None:
+    for plan in plans(index, Query(level, (key(attribute.path, text_of(attribute)),))):
+        found = scans(plan)
+        assert all(_IN_ORDER.match(step) for step in found), plan
+        few = attribute.selective or attribute.column in ("study_date", "study_uid", "series_uid", "sop_uid")
+        assert not (found and few), plan
+
+
+@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize(
+    "query",
+    [
+        asked(Level.STUDY, StudyDate="20200101-20200103"),
+        asked(Level.STUDY, StudyDate="20200101-20200103", StudyTime="10-12"),
+        asked(Level.STUDY, StudyDate="20200101", ModalitiesInStudy="CT"),
+        asked(Level.STUDY, PatientID="P12*"),
+        asked(Level.STUDY, PatientName="wang^n123*"),
+        asked(Level.STUDY, PatientName="王^*"),
+        asked(Level.STUDY, StudyInstanceUID="1.2.3,1.2.4"),
+        Query(Level.STUDY, (key(("00100010",), "wn12", fuzzy=True),)),
+        Query(Level.STUDY, (key(("00100010",), "王一", fuzzy=True), key(("00080020",), "20200101-20201231"))),
+    ],
+    ids=range(9),
+)
+def test_ranges_prefixes_and_names(index: SqliteIndex, level: Level, query: Query) -> None:
+    for plan in plans(index, Query(level, query.keys)):
+        assert not scans(plan), plan
+
+
+def test_names_by_token_use_the_index_of_tokens(index: SqliteIndex) -> None:
+    [plan] = plans(index, Query(Level.STUDY, (key(("00100010",), "wn12", fuzzy=True),)))
+    assert any("ix_study_names_token (token>? AND token<?)" in step for step in plan), plan
+
+
+def test_instances_by_uid_use_both_indexes(index: SqliteIndex) -> None:
+    for plan in plans(index, asked(Level.INSTANCE, SOPInstanceUID="1.2.3.1.1,1.2.4.1.1")):
+        assert any("ix_instances_sop_uid (sop_uid=?)" in step for step in plan), plan
+        assert any("sealed_uids USING PRIMARY KEY (uid_hash=?)" in step for step in plan), plan
+
+
+@pytest.mark.parametrize("level", Level)
+def test_what_lies_below_a_study_is_found_from_the_study(index: SqliteIndex, level: Level) -> None:
+    series = many_studies.series_uid(5) if level is Level.INSTANCE else None
+    for plan in plans(index, Query(level, study_uid=many_studies.study_uid(5), series_uid=series)):
+        assert not scans(plan), plan
+
+
+def test_a_walk_goes_on_from_the_day_it_had_reached(index: SqliteIndex) -> None:
+    plan = plans(index, Query(Level.INSTANCE))[1]
+    assert any("ix_studies_order (study_date<?)" in step for step in plan), plan
+
+
+def test_the_rows_are_those_of_studies(index: SqliteIndex) -> None:
+    page = index.search(Query(Level.STUDY, (key(("00100020",), "P77"),)))
+    assert (len(page.rows), page.remaining) == (1, 0)
+    assert index.search(Query(Level.SERIES, limit=5)).remaining == STUDIES - 5
+    fuzzy = key(("00100010",), "wangn77", fuzzy=True)
+    assert len(index.search(Query(Level.STUDY, (fuzzy,), limit=200)).rows) == 11  # 77 and 770 to 779
