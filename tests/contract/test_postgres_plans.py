@@ -1,0 +1,156 @@
+"""No search key makes PostgreSQL read the whole archive: each goes by an index and meets few rows."""
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import psycopg
+import pytest
+
+from storage.dicom.attributes import BY_PATH, TABLE, Attribute, Home
+from storage.dicom.query import Level, Query, key
+from storage.index import compile
+from storage.index.postgres import PostgresIndex
+from storage.index.session import Prepared
+from tests.contract import many_studies
+from tests.postgres import Postgres
+
+FEW, MANY = 2_000, 200_000
+ONE = 1234
+FEW_ROWS = 3_000  # that the answer to a key of which few studies have the same value may meet
+SHARED_ROWS = 50_000  # likewise of a key whose values many studies share
+VALUES = {path: value for path, _, value in many_studies.study_values(ONE)} | dict(many_studies.series_values(ONE))
+COLUMNS = {
+    "study_date": many_studies.day(ONE),
+    "study_time": "10",
+    "study_uid": many_studies.study_uid(ONE),
+    "series_uid": many_studies.series_uid(ONE),
+    "series_number": "3",
+    "step_date": many_studies.day(ONE),
+    "step_time": "10",
+    "sop_class": "1.2.840.2",
+    "sop_uid": many_studies.sop_uid(ONE),
+    "instance_number": "1",
+}
+# Of the other columns many studies have the same value: these are met in the order of results, until a page is full.
+NARROW_COLUMNS = ("study_date", "study_uid", "series_uid", "sop_uid")
+
+
+class Step(NamedTuple):
+    """A node of a plan that was run."""
+
+    kind: str
+    table: str
+    rows: float
+
+
+class Plans:
+    """An index of many studies, and how it answers."""
+
+    def __init__(self, url: str, studies: int) -> None:
+        self.index = PostgresIndex(url)
+        self.studies = studies
+        self._connection = psycopg.connect(url, autocommit=True)
+        for table, rows in many_studies.batches(studies):
+            names = ", ".join(f'"{name}"' for name in rows[0])
+            with self._connection.cursor().copy(f"COPY {table.name} ({names}) FROM STDIN".encode()) as copy:
+                for row in rows:
+                    copy.write_row(tuple(row.values()))
+        self._connection.execute("VACUUM ANALYZE")
+        if studies == FEW:  # the planner would rather read such small tables whole
+            self._connection.execute("SET enable_seqscan = off")
+
+    def of(self, query: Query) -> list[Step]:
+        """The scans of all statements that find the first page."""
+        flavour = self.index._engine.flavour
+        if query.level is Level.INSTANCE:
+            steps = compile.steps(query, flavour)
+            return self._run(steps.first, steps.values)
+        search = compile.search(query, flavour)
+        return self._run(search.rows, search.values)
+
+    def _run(self, statement: Prepared, values: dict[str, object]) -> list[Step]:
+        bound = statement.bind(values | {"limit": 100, "offset": 0})
+        text = f"EXPLAIN (ANALYZE, TIMING OFF, FORMAT JSON) {statement.sql}".encode()
+        row = self._connection.execute(text, bound).fetchone()
+        assert row is not None
+        return list(scans(row[0][0]["Plan"]))
+
+    def close(self) -> None:
+        self._connection.close()
+        self.index.close()
+
+
+def scans(node: dict[str, Any]) -> Iterator[Step]:
+    if "Relation Name" in node or "Index Name" in node:
+        met = node["Actual Rows"] + node.get("Rows Removed by Filter", 0) + node.get("Rows Removed by Index Recheck", 0)
+        yield Step(node["Node Type"], node.get("Relation Name", node.get("Index Name")), met * node["Actual Loops"])
+    for below in node.get("Plans", ()):
+        yield from scans(below)
+
+
+@pytest.fixture(scope="module", params=[FEW, pytest.param(MANY, marks=[pytest.mark.long, pytest.mark.timeout(1800)])])
+def plans(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[Plans]:
+    plans = Plans(postgres.url(postgres.make_database()), request.param)
+    yield plans
+    plans.close()
+
+
+def text_of(attribute: Attribute) -> str:
+    return COLUMNS[attribute.column] if attribute.column else VALUES[".".join(attribute.path)]
+
+
+MATCHED = [(row, level) for row in TABLE if row.home is not Home.NOWHERE for level in Level if row.level <= level]
+
+
+@pytest.mark.parametrize(("attribute", "level"), MATCHED, ids=lambda value: getattr(value, "keyword", None))
+def test_every_key_by_an_exact_value(plans: Plans, attribute: Attribute, level: Level) -> None:
+    steps = plans.of(Query(level, (key(attribute.path, text_of(attribute)),)))
+    assert steps and not [step for step in steps if step.kind == "Seq Scan"]
+    few = attribute.selective or attribute.column in NARROW_COLUMNS
+    assert sum(step.rows for step in steps) <= (FEW_ROWS if few else SHARED_ROWS), steps
+
+
+BY_KEYWORD = {row.keyword: row.path for row in TABLE}
+NAME = BY_KEYWORD["PatientName"]
+
+
+@pytest.mark.parametrize("level", Level)
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"StudyDate": "20180101-20180103"},
+        {"StudyDate": "20180101-20180103", "StudyTime": "10-12"},
+        {"StudyDate": many_studies.day(ONE), "ModalitiesInStudy": "CT"},
+        {"PatientID": "P123*"},
+        {"PatientName": "wang^n123*"},
+        {"AccessionNumber": "A1234"},
+        {"StudyInstanceUID": "1.2.3,1.2.4"},
+    ],
+    ids=lambda keys: "+".join(keys),
+)
+def test_ranges_prefixes_and_lists(plans: Plans, level: Level, keys: dict[str, str]) -> None:
+    steps = plans.of(Query(level, tuple(key(BY_KEYWORD[name], text) for name, text in keys.items())))
+    assert not [step for step in steps if step.kind == "Seq Scan"]
+    assert sum(step.rows for step in steps) <= FEW_ROWS, steps
+
+
+@pytest.mark.parametrize("text", ["wn1234", "wangn123", "王一"])
+def test_names_by_what_can_be_typed(plans: Plans, text: str) -> None:
+    steps = plans.of(Query(Level.STUDY, (key(NAME, text, fuzzy=True),)))
+    assert not [step for step in steps if step.kind == "Seq Scan"]
+    assert sum(step.rows for step in steps) <= FEW_ROWS, steps
+    assert any("study_names" in step.table for step in steps)
+
+
+def test_what_lies_below_a_study_is_in_one_partition(plans: Plans) -> None:
+    scope = {"study_uid": many_studies.study_uid(5)}
+    for query in (Query(Level.SERIES, **scope), Query(Level.INSTANCE, **scope, series_uid=many_studies.series_uid(5))):
+        steps = plans.of(query)
+        assert len([step for step in steps if step.table.startswith("series_") and step.rows]) == 1
+        assert sum(step.rows for step in steps) <= 10
+
+
+def test_all_attributes_are_tried() -> None:
+    assert {attribute.path for attribute, _ in MATCHED} == {
+        path for path, row in BY_PATH.items() if row.home is not Home.NOWHERE
+    }
