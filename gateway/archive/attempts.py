@@ -6,13 +6,15 @@ from typing import TypeVar
 
 from gateway import log
 from gateway.archive.leases import Busy
+from gateway.archive.steps import Stopped
 from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
 from storage.packs import Damaged
 
 _T = TypeVar("_T")
 
 _SECOND = 1_000_000
-_LONGEST_SECONDS = {Damaged: 3600, NotFound: 600, Conflict: 300, Unavailable: 300}
+_RARELY_SECONDS = 3600
+_LONGEST_SECONDS = {Damaged: _RARELY_SECONDS, NotFound: 600, Conflict: 300, Unavailable: 300}
 _FIRST_SECONDS = 5
 _MAX_KEPT = 10_000
 _IN_SUCCESSION = 3  # so many unavailable ones one after another: it is not their fault
@@ -53,8 +55,8 @@ class Attempts:
     def run(self, work: Iterable[_T], *, key: Callable[[_T], str], do: Callable[[_T], object]) -> Tally:
         """Try each whose time has come.
 
-        Raises Exhausted at once, and Unavailable when that stopped several in succession: then it is not they that
-        are at fault, and the caller is to wait.
+        Raises Exhausted and Stopped at once, and Unavailable when that stopped several in succession: then it is not
+        they that are at fault, and the caller is to wait.
         """
         done = failed = busy = unavailable = 0
         for one in work:
@@ -64,9 +66,9 @@ class Attempts:
                 do(one)
             except Busy:
                 busy += 1
-            except Exhausted:
+            except (Exhausted, Stopped):
                 raise
-            except StorageError as error:
+            except Exception as error:  # whatever is wrong with this one must not hold up the others
                 failed += 1
                 self._remember(key(one), error)
                 unavailable = unavailable + 1 if _is_outage(error) else 0
@@ -82,17 +84,24 @@ class Attempts:
         failure = self._failures.get(name)
         return failure is not None and failure.not_before > self._clock()
 
-    def _remember(self, name: str, error: StorageError) -> None:
+    def _remember(self, name: str, error: Exception) -> None:
         self._failed()
         times = self._failures[name].times + 1 if name in self._failures else 1
-        longest = next((seconds for kind, seconds in _LONGEST_SECONDS.items() if isinstance(error, kind)), 3600)
+        longest = next((each for kind, each in _LONGEST_SECONDS.items() if isinstance(error, kind)), _RARELY_SECONDS)
         pause = min(_FIRST_SECONDS * 2 ** min(times - 1, 20), longest)
         if name not in self._failures and len(self._failures) >= _MAX_KEPT:
             self._failures.pop(next(iter(self._failures)))
         self._failures[name] = _Failure(times, self._clock() + pause * _SECOND)
+        self._tell(error, key=name, attempt=times, again_in_seconds=pause)
+
+    def _tell(self, error: Exception, **about: object) -> None:
+        event = f"cannot {self._act} it now"
+        if not isinstance(error, StorageError):
+            _log.error(event, exc_info=error, **about)
+            return
         tell = _log.info if isinstance(error, Conflict) else _log.warning if _is_outage(error) else _log.error
-        tell(f"cannot {self._act} it now", key=name, why=str(error), attempt=times, again_in_seconds=pause)
+        tell(event, why=str(error), **about)
 
 
-def _is_outage(error: StorageError) -> bool:
+def _is_outage(error: Exception) -> bool:
     return isinstance(error, Unavailable) and not isinstance(error, Damaged)
