@@ -163,10 +163,10 @@ def in_scope(session: Session, listings: Listings, scope: Scope) -> Iterator[tup
             yield one, served
 
 
-def of_series(session: Session, listings: Listings, one: Series) -> list[Served]:
-    """The served versions of a series in their order."""
+def of_series(session: Session, listings: Listings, one: Series, sop_uid: str | None = None) -> list[Served]:
+    """The served versions of a series in their order, or that of one instance."""
     packs = packed.of_series(session, listings, one.study_id, one.id) if one.pack_count else []
-    return chosen(_loose_of(session, one, None), packs, None)
+    return chosen(_loose_of(session, one, sop_uid), packs, sop_uid)
 
 
 def sop_classes(session: Session, listings: Listings, study_uid: str) -> set[str]:

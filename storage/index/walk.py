@@ -30,6 +30,11 @@ class Keys(NamedTuple):
     sop_classes: frozenset[str] | None
     number: int | None
 
+    @property
+    def sop_uid(self) -> str | None:
+        """The only SOP Instance UID that is asked for, if it is one."""
+        return next(iter(self.sop_uids)) if self.sop_uids is not None and len(self.sop_uids) == 1 else None
+
     def fit(self, one: Served) -> bool:
         """Whether an instance is one of those asked for."""
         return (
@@ -113,7 +118,8 @@ class Walk:
     def _open(self, one: Series) -> None:
         self._opened += 1
         self._opened_to_count += self._is_full()
-        found: Sequence[Served] = served.of_series(self._session, self._listings, one)
+        sop_uid = None if self._keys is None else self._keys.sop_uid
+        found: Sequence[Served] = served.of_series(self._session, self._listings, one, sop_uid)
         if self._keys is not None:
             found = list(filter(self._keys.fit, found))
         taken = found[self._skip : self._skip + self._limit - len(self._rows)]
