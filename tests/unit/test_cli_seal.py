@@ -160,21 +160,21 @@ def test_when_the_archive_is_away_it_ends_at_once(archive: Archive, capsys: pyte
 
 
 def test_many_series_are_asked_for_some_at_a_time(archive: Archive) -> None:
-    for series in range(1, 251):
+    for series in range(1, 131):
         archive.store(1, series)
     limits: list[int] = []
     unsealed = archive.index.unsealed
     archive.index.unsealed = lambda **asked: limits.append(asked["limit"]) or unsealed(**asked)
     assert Run(archive.sealer(), Tale(as_json=False)).seal(everything_loose(archive.index)) == 0
-    assert len(list(archive.index.packs())) == 250
+    assert len(list(archive.index.packs())) == 130
     assert max(limits) == 100
 
 
 def test_series_that_cannot_be_sealed_hide_no_others(archive: Archive) -> None:
-    for series in range(1, 251):
+    for series in range(1, 131):
         archive.store(1, series)
-        if series <= 220:
+        if series <= 115:
             (one,) = archive.index.loose(STUDY, f"{STUDY}.{series}")
             archive.stores["spool"].put(one.location.key, [b"x"], if_absent=False)
     assert Run(archive.sealer(), Tale(as_json=False)).seal(everything_loose(archive.index)) == 1
-    assert len(list(archive.index.packs())) == 30
+    assert len(list(archive.index.packs())) == 15
