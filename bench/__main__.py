@@ -2,13 +2,14 @@
 
 import argparse
 import contextlib
+import os
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from bench import data, report, server
+from bench import data, report, s3, server
 from bench.figures import FULL, QUICK, Figure, Scale, all_figures, preparations
 from bench.load import Failed, measure
 from bench.report import Results
@@ -30,6 +31,9 @@ def arguments() -> argparse.Namespace:
         type=server.running,
         metavar="NAME,URL,HOST:PORT/AET[,PID]",
         help="a peer that runs already, started empty, to be measured in turn with the gateway; may be repeated",
+    )
+    parser.add_argument(
+        "--s3", action="store_true", help="measure in turn also a gateway whose packs go to a bucket (SeaweedFS)"
     )
     parser.add_argument("--no-gateway", action="store_true", help="measure the peers of --against alone")
     parser.add_argument("--data", type=Path, default=HERE / "data", help="folder on the disk to be measured")
@@ -63,6 +67,9 @@ def run(options: argparse.Namespace) -> Results:
     results = Results({**report.machine(options.data), **asdict(scale), "workers": options.workers, "repeat": repeat})
     with contextlib.ExitStack() as stack:
         started = [] if options.no_gateway else [stack.enter_context(server.gateway(options.data, options.workers))]
+        if options.s3:
+            url = stack.enter_context(s3.bucket(options.data / f"s3-{os.getpid()}"))
+            started.append(stack.enter_context(server.gateway(options.data, options.workers, name="s3", archive=url)))
         servers = [*started, *options.against]
         stored: set[str] = set()
         for figure in chosen:

@@ -8,11 +8,13 @@ from itertools import islice
 from pathlib import Path
 from urllib.parse import quote
 
-from bench import data, floor, jobs
+from bench import data, floor, jobs, upkeep
 from bench.data import CT_STUDY, SERIES, SLICES, Study, fresh_study, small_study, uid
 from bench.dicom import Instance
 from bench.load import Job
 from bench.server import Server
+
+PACKED = 200  # instances in each of the packs
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,15 +27,16 @@ class Scale:
     requests: int  # of each kind of search and retrieval
     seconds: float  # at most for each of these
     large_mib: int  # size of the one large object
+    packs: int  # sealed series, of PACKED small instances each, from which the index is rebuilt
 
 
-FULL = Scale(studies=2000, slices=200, small=600, requests=500, seconds=5, large_mib=2048)
-QUICK = Scale(studies=300, slices=40, small=100, requests=60, seconds=1, large_mib=256)
+FULL = Scale(studies=2000, slices=200, small=600, requests=500, seconds=5, large_mib=2048, packs=100)
+QUICK = Scale(studies=300, slices=40, small=100, requests=60, seconds=1, large_mib=256, packs=10)
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One thing that is measured. `needs` names what must have been stored before: "small", "ct" or nothing."""
+    """One thing that is measured. `needs` is what must have been stored before: "small", "ct", "packs" or nothing."""
 
     name: str
     jobs: Callable[[Server], list[Job]]
@@ -52,7 +55,8 @@ def all_figures(scale: Scale, folder: Path) -> list[Figure]:
         Figure("floor.ct", lambda _: [floor.durable_files(folder, 525_000, scale.slices)]),
         Figure("floor.small", lambda _: [floor.durable_files(folder, 9_000, scale.small)]),
     ]
-    return [*_searches(scale), *_retrievals(scale), *floors, *_stores(scale)]
+    rebuilding = Figure("reindex", lambda server: [upkeep.reindex(server)], needs="packs")
+    return [*_searches(scale), *_retrievals(scale), *floors, *_stores(scale), rebuilding]
 
 
 def preparations(scale: Scale, need: str) -> Callable[[Server], list[Job]]:
@@ -60,6 +64,11 @@ def preparations(scale: Scale, need: str) -> Callable[[Server], list[Job]]:
     if need == "ct":
         instances = functools.partial(data.ct_study, CT_STUDY, scale.slices)
         return lambda server: [jobs.c_store(server, instances)]
+    if need == "packs":
+        studies = [fresh_study() for _ in range(scale.packs)]
+        return lambda server: [
+            upkeep.sealed(server, functools.partial(_packed_series, studies[start::4])) for start in range(4)
+        ]
     numbers = range(1, scale.studies + 1)
     return lambda server: [
         jobs.c_store(server, functools.partial(_small_studies, numbers[start::4])) for start in range(4)
@@ -68,6 +77,10 @@ def preparations(scale: Scale, need: str) -> Callable[[Server], list[Job]]:
 
 def _small_studies(numbers: Iterable[int]) -> Iterable[Instance]:
     return (data.small_instance(number, series) for number in numbers for series in (1, 2))
+
+
+def _packed_series(studies: Iterable[int]) -> Iterable[Instance]:
+    return (data.small_instance(study, 1, number) for study in studies for number in range(1, PACKED + 1))
 
 
 def _stores(scale: Scale) -> list[Figure]:

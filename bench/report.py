@@ -69,6 +69,7 @@ ROWS = [
     Row("Metadata of a CT series", "ms", "metadata.series", _median),
     Row("One frame of 512 KB", "ms", "frame.512k", _median),
     Row("A whole CT series", "MB/s", "retrieve.series", lambda s: s.mb_per_second, more_is_better=True),
+    Row("Index rebuilt from packs", "instances/s", "reindex", _rate, more_is_better=True),
     Row("CPU to store CT slices, 8 associations", "s/GB", "c-store.ct.8", lambda s: s.cpu_seconds_per_gb),
     Row("CPU to store a small instance, 8 associations", "ms", "c-store.small.8", lambda s: s.cpu_ms_each),
     Row("CPU to give a whole CT series", "s/GB", "retrieve.series", lambda s: s.cpu_seconds_per_gb),

@@ -1,5 +1,6 @@
 """The servers that are measured: a gateway started for the purpose, and peers that run already."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -8,13 +9,14 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.http import Connection
 from bench.scu import Association
 
 START_SECONDS, STOP_SECONDS = 60, 20
+SEAL_AFTER_SECONDS = 2  # so that storing is measured with sealing beside it
 
 
 class CannotStart(Exception):
@@ -30,6 +32,7 @@ class Server:
     dimse: tuple[str, int]
     ae_title: str
     process: int | None = None
+    config: Path | None = None  # of a gateway that was started here
 
     def connect(self) -> Connection:
         return Connection(self.web)
@@ -47,22 +50,35 @@ def running(description: str) -> Server:
 
 
 @contextmanager
-def gateway(folder: Path, workers: int) -> Iterator[Server]:
-    """`gateway serve` on free ports of the loopback interface, its data in a new folder that is removed at the end."""
+def gateway(folder: Path, workers: int, *, name: str = "gateway", archive: str = "") -> Iterator[Server]:
+    """`gateway serve` on free ports of the loopback interface, its data in a new folder that is removed at the end.
+
+    `archive` is the URL of the object store for packs, by default a folder too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     data = Path(tempfile.mkdtemp(prefix="run-", dir=folder))
-    command = [sys.executable, "-m", "gateway", "serve", "--data", str(data / "archive"), "--workers", str(workers)]
+    config = data / "gateway.toml"
+    tables = {"archive": {"url": archive, "seal_after_seconds": SEAL_AFTER_SECONDS}}
+    config.write_text(f"data = {json.dumps(str(data / 'archive'))}\n{_toml(tables)}")
+    command = [sys.executable, "-m", "gateway", "serve", "--config", str(config), "--workers", str(workers)]
     command += ["--web", "127.0.0.1:0", "--dimse", "127.0.0.1:0"]
     log = data / "gateway.log"
     try:
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         try:
-            yield _when_ready(process, log)
+            yield replace(_when_ready(process, log), name=name, config=config)
         finally:
             _stop(process)
     finally:
         shutil.rmtree(data)
+
+
+def _toml(tables: dict[str, dict[str, str | int]]) -> str:
+    lines = []
+    for table, values in tables.items():
+        lines += [f"[{table}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items())]
+    return "\n".join(lines) + "\n"
 
 
 def _when_ready(process: "subprocess.Popen[bytes]", log: Path) -> Server:
