@@ -23,14 +23,17 @@ _HEAD = struct.Struct("<BBHII")  # format, whether UIDs are marked, length of a 
 _MARK = b"\0"  # stands for the SOP Instance UID; JSON has no such character
 _NONE = -(1 << 63)  # no instance number
 _LEVEL = 6
+_HEAD_WORDS = 4  # of a frame table, before its spans
 
 T = TypeVar("T", bound=Hashable)
 Shape = tuple[tuple[str, str, int], ...]  # of bulk values: path, VR, count of spans
 
 
 def encode(instances: Sequence[PackedInstance], positions: Sequence[int] | None) -> bytes:
-    """The stored form; `positions` as in `Pack`. Raises ValueError for digests of several lengths."""
-    [digest_length] = {len(each.digest) for each in instances}
+    """The stored form; `positions` as in `Pack`. Raises ValueError for no instances, and digests of several lengths."""
+    lengths = {len(each.digest) for each in instances}
+    if len(lengths) != 1:
+        raise ValueError("a listing needs instances, and digests of one length")
     marked = not any(_MARK in each.attributes for each in instances)
     attributes = [_mark(each.attributes, each.sop_uid) if marked else each.attributes for each in instances]
     shapes = [tuple((path, value.vr, len(value.spans)) for path, value in each.bulk.items()) for each in instances]
@@ -50,12 +53,12 @@ def encode(instances: Sequence[PackedInstance], positions: Sequence[int] | None)
         "position": None if positions is None else _differences(positions),
         "attributes": [len(each) for each in attributes],
         "table": [len(each) for each in tables],
-        "word": list(chain.from_iterable(_paired_differences(each) for each in tables)),
+        "word": list(chain.from_iterable(_differences_after(_HEAD_WORDS, each) for each in tables)),
         "shape": _table(shapes),
-        "span": list(chain.from_iterable(_paired_differences(_spans(each.bulk)) for each in instances)),
+        "span": list(chain.from_iterable(_differences_after(0, _spans(each.bulk)) for each in instances)),
     }
     packed = zlib.compress(orjson.dumps(columns), _LEVEL)
-    head = _HEAD.pack(FORMAT, marked, digest_length, len(instances), len(packed))
+    head = _HEAD.pack(FORMAT, marked, lengths.pop(), len(instances), len(packed))
     digests = b"".join(each.digest for each in instances)
     return b"".join([head, packed, digests, zlib.compress(b"".join(attributes), _LEVEL)])
 
@@ -96,16 +99,12 @@ class Listing:
 
     def _read_frames_and_bulk(self, columns: dict[str, Any]) -> None:
         self._table_ends = array("q", accumulate(columns["table"]))
-        self._words = array("Q")
-        for start, end in _slices(self._table_ends):
-            self._words.extend(_paired_sums(columns["word"][start:end]))
+        self._words = _sums_after(_HEAD_WORDS, columns["word"], self._table_ends)
         shapes, self._shape = _read_table(columns["shape"])
         self._shapes: list[Shape] = [tuple(tuple(each) for each in shape) for shape in shapes]
         counts = [2 * sum(count for _, _, count in shape) for shape in self._shapes]
         self._span_ends = array("q", accumulate(counts[each] for each in self._shape))
-        self._spans = array("q")
-        for start, end in _slices(self._span_ends):
-            self._spans.extend(_paired_sums(columns["span"][start:end]))
+        self._spans = _sums_after(0, columns["span"], self._span_ends)
 
     def __len__(self) -> int:
         return len(self.sop_uids)
@@ -236,15 +235,22 @@ def _spans(bulk: Mapping[str, BulkValue]) -> list[int]:
     return [number for value in bulk.values() for span in value.spans for number in span]
 
 
-def _paired_differences(numbers: Sequence[int]) -> list[int]:
-    """Each number less the last but one: offsets with offsets, lengths with lengths."""
-    return [number - numbers[at - 2] if at > 1 else number for at, number in enumerate(numbers)]
+def _differences_after(plain: int, numbers: Sequence[int]) -> list[int]:
+    """The first so many as they are, then pairs: offsets less the offset before, lengths less the length before."""
+    return [number - numbers[at - 2] if at > plain + 1 else number for at, number in enumerate(numbers)]
 
 
-def _paired_sums(numbers: Sequence[int]) -> list[int]:
-    found = list(numbers)
-    found[::2] = accumulate(numbers[::2])
-    found[1::2] = accumulate(numbers[1::2])
+def _sums_after(plain: int, column: list[int], ends: "array[int]") -> "array[int]":
+    """What `_differences_after` was given, for each slice of the column. One with a single pair is as it was."""
+    if all(end - start <= plain + 2 for start, end in _slices(ends)):
+        return array("Q", column)
+    found = array("Q")
+    for start, end in _slices(ends):
+        pairs = column[start + plain : end]
+        pairs[::2] = accumulate(pairs[::2])
+        pairs[1::2] = accumulate(pairs[1::2])
+        found.extend(column[start : start + plain])
+        found.extend(pairs)
     return found
 
 
