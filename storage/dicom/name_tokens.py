@@ -18,7 +18,7 @@ from storage.dicom.surnames import DOUBLE_SURNAMES, SURNAMES
 MAX_TOKENS = 64
 MAX_LENGTH = 64  # characters of a token
 _MAX_NAMES = 16
-_MAX_MADE = 192  # tokens, before those that are the beginning of another are left out
+_MAX_MADE = 192  # tokens, many of them more than once
 _MAX_GROUP = 256  # characters of a component group that are looked at
 _MAX_READINGS = 2  # of a character: the most common ones
 _MAX_COMBINED = 8  # readings of one rest of a name
@@ -43,10 +43,8 @@ def tokens(names: Iterable[str]) -> frozenset[str]:
 
     One that is the beginning of another is left out: whatever finds it, finds the other.
     """
-    found = list(dict.fromkeys(islice(_tokens(names), _MAX_MADE)))
-    ascending = sorted(found)
-    beginnings = {one for one, following in pairwise(ascending) if following.startswith(one)}
-    return frozenset(islice((token for token in found if token not in beginnings), MAX_TOKENS))
+    found = sorted(islice(dict.fromkeys(islice(_tokens(names), _MAX_MADE)), MAX_TOKENS))
+    return frozenset(found) - {one for one, following in pairwise(found) if following.startswith(one)}
 
 
 def wanted(text: str) -> str:
