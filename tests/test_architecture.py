@@ -40,6 +40,7 @@ ROOMS = {
     "psycopg": ["storage.index"],
     "boto3": ["storage.objects"],
     "botocore": ["storage.objects"],
+    "urllib3": ["storage.objects"],
     "redis": ["gateway.federation"],
     "pynetdicom": ["gateway.dimse"],
     "starlette": ["gateway.web"],
