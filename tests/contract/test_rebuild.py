@@ -23,11 +23,15 @@ from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
 from storage.errors import NotFound, Unavailable
 from storage.index import Outcome, PackingIndex
+from storage.index.sqlite import SqliteIndex
 from storage.objects.disk import DiskStore
+from storage.objects.s3 import S3Store
+from storage.objects.s3_settings import parse_s3_url
 from storage.packs.blocks import BlockReader
 from storage.packs.documents import PackDocuments
 from tests import samples
 from tests.contract.conftest import ENGINES
+from tests.seaweed import Seaweed
 from tests.unit.fakes import WatchedStore
 
 BY = Caller("CT1", "127.0.0.1", "dimse", frozenset(Right))
@@ -40,11 +44,15 @@ def study(number: int) -> str:
 
 
 class House:
-    """An archive over folders, whose index can be lost."""
+    """An archive whose index can be lost."""
 
-    def __init__(self, folder: Path, open_index: Callable[[PackDocuments], PackingIndex]) -> None:
-        spool, packs = DiskStore(folder / "objects"), DiskStore(folder / "archive")
-        self.places = Places(spool, packs, packs, BlockReader(packs), spool.staging, packs.staging)
+    def __init__(
+        self, folder: Path, open_index: Callable[[PackDocuments], PackingIndex], packs: S3Store | None = None
+    ) -> None:
+        spool, archive = DiskStore(folder / "objects"), packs or DiskStore(folder / "archive")
+        remote = frozenset({ARCHIVE} if packs else ())
+        blocks = BlockReader(archive)
+        self.places = Places(spool, archive, archive, blocks, spool.staging, spool.staging, remote=remote)
         self._open = open_index
         self.index = self._fresh()
 
@@ -169,6 +177,30 @@ def test_all_answers_are_what_they_were(house: House) -> None:
     house.sweep()
     assert house.answers() == before
     assert [one.findings for one in verify(house.places, house.index, clock=lambda: FOREVER) if one.findings] == []
+
+
+def test_all_answers_are_what_they_were_with_packs_in_a_bucket(tmp_path: Path, seaweed: Seaweed) -> None:
+    store = S3Store(parse_s3_url(seaweed.url(seaweed.make_bucket("rebuild"))))
+    opened: list[SqliteIndex] = []
+
+    def open_index(documents: PackDocuments) -> SqliteIndex:
+        opened.append(SqliteIndex(tmp_path / f"{len(opened)}.sqlite", documents=documents))
+        return opened[-1]
+
+    house = House(tmp_path, open_index, store)
+    fill(house)
+    before = house.answers()
+    house.lose_index()
+    house.rebuild()
+    assert house.answers() == before
+    house.sweep()
+    assert [one.findings for one in verify(house.places, house.index, clock=lambda: FOREVER) if one.findings] == []
+    house.lose_index()
+    house.rebuild()
+    assert house.answers() == before
+    for index in opened:
+        index.close()
+    store.close()
 
 
 def test_sweeping_and_compacting_after_a_rebuild_leave_what_is_needed(house: House) -> None:
