@@ -51,9 +51,10 @@ def response(error: Exception) -> Response:
             return _body(status, str(error.fault), str(error))
         case HTTPException():
             return _body(error.status_code, _WORDS.get(error.status_code, "http"), error.detail, error.headers)
-        case StorageError() | Unauthenticated() | Forbidden() if type(error) in _STATUSES:
-            status, word = _STATUSES[type(error)]
-            return _body(status, word, str(error), _headers(error))
+        case StorageError() | Unauthenticated() | Forbidden():
+            for kind, (status, word) in _STATUSES.items():
+                if isinstance(error, kind):  # or a kind of it that tells more to those below
+                    return _body(status, word, str(error), _headers(error))
     detail = "an unexpected error; the log of the gateway has more under this id"
     return _body(500, "internal", detail, id=log_unforeseen(error))
 

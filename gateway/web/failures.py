@@ -47,7 +47,7 @@ def of(error: Exception) -> Failure:
     """How this error of one instance is reported."""
     if isinstance(error, Invalid):
         return _FAULTS[error.fault]
-    return _ERRORS.get(type(error), UNFORESEEN)
+    return next((failure for kind, failure in _ERRORS.items() if isinstance(error, kind)), UNFORESEEN)
 
 
 def status(stored: int, warned: bool, failed: list[Failure]) -> int:

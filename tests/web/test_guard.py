@@ -13,6 +13,7 @@ import structlog
 from gateway.security.caller import Caller, Right
 from gateway.security.policy import Forbidden, Unauthenticated
 from storage.errors import Exhausted, Unavailable
+from storage.packs import Damaged
 from tests import samples
 from tests.web.conftest import Door, opened
 
@@ -205,7 +206,12 @@ def test_health_pages(ct: Door) -> None:
     ct.archive.trouble = "archive: nothing answers"
     response = ct.client.get(ct.root + "/readyz")
     assert (response.status_code, response.json()) == (200, {"ready": True, "degraded": "archive: nothing answers"})
-    for error in (Unavailable("the index cannot be written: make room"), Exhausted("no space in /data")):
+    errors = (
+        Unavailable("the index cannot be written: make room"),
+        Exhausted("no space in /data"),
+        Damaged("cut short"),
+    )
+    for error in errors:
         ct.archive.fail["check"] = error
         response = ct.client.get(ct.root + "/readyz")
         assert (response.status_code, response.json()["detail"]) == (503, str(error))
