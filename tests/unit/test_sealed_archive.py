@@ -1,0 +1,129 @@
+"""Reading what is sealed in a bucket: the same answers as before, for few requests."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from gateway.archive import AS_STORED, Expected
+from gateway.archive.clock import microseconds
+from gateway.archive.local import LocalArchive
+from gateway.archive.places import ARCHIVE, Places
+from gateway.config import Ingest
+from storage.dicom.identity import Scope
+from storage.errors import Unavailable
+from storage.index import Outcome
+from storage.index.sqlite import SqliteIndex
+from storage.objects.memory import MemoryStore
+from storage.packs.blocks import BlockReader
+from storage.packs.cache import BlockCache
+from storage.packs.documents import PackDocuments
+from tests.sealing import SERIES, STUDY, Archive, file_of
+from tests.unit.fakes import WatchedStore
+from tests.unit.test_local_archive import BY
+
+SLICES = 1000
+
+
+class Sealed:
+    """An archive whose packs lie far away, in a store that counts what it is asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self.requests: Counter[str] = Counter()
+        self.packs = WatchedStore(MemoryStore(), before=lambda method, key: self.requests.update([method]))
+        spool = MemoryStore()
+        (folder / "cache").mkdir()
+        blocks = BlockReader(self.packs, BlockCache(folder / "cache", 64 << 20))
+        self.index = SqliteIndex(folder / "index.sqlite", documents=PackDocuments({ARCHIVE: blocks}))
+        stores = {"spool": spool, "archive": self.packs}
+        self.sealing = Archive(self.index, stores, folder, microseconds)
+        places = Places(spool, self.packs, self.packs, blocks, folder, folder, remote=frozenset([ARCHIVE]))
+        self.archive = LocalArchive(places, self.index, ingest=Ingest())
+
+    def retrieved(self, scope: Scope) -> dict[str, bytes]:
+        parts = self.archive.retrieve(scope, accept=[AS_STORED], by=BY)
+        return {part.identity.sop_uid: b"".join(part.chunks()) for part in parts}
+
+    def store(self, data: bytes) -> Outcome:
+        with self.archive.incoming() as incoming:
+            incoming.write(data)
+            return self.archive.store(incoming, Expected(), by=BY).outcome
+
+
+@pytest.fixture
+def sealed(tmp_path: Path) -> Iterator[Sealed]:
+    found = Sealed(tmp_path)
+    yield found
+    found.index.close()
+
+
+def test_a_series_of_a_thousand_slices_costs_at_most_twelve_requests(sealed: Sealed) -> None:
+    sealed.sealing.store_many(SLICES, size=64)
+    sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    sent = {name[2]: data for name, data in sealed.sealing.sent.items()}
+    sealed.requests.clear()
+    assert sealed.retrieved(Scope(STUDY, SERIES)) == sent
+    assert sealed.requests.total() <= 12
+    sealed.requests.clear()
+    assert len(list(sealed.archive.metadata(Scope(STUDY, SERIES), by=BY))) == SLICES
+    assert sealed.requests.total() <= 12
+
+
+def test_frames_of_a_sealed_series_come_from_the_cache_the_second_time(sealed: Sealed) -> None:
+    sealed.sealing.store_many(50, size=64)
+    sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    scopes = [Scope(*name) for name in sealed.sealing.sent]
+
+    def frames() -> list[bytes]:
+        found = [sealed.archive.frames(scope, [1], accept=[AS_STORED], by=BY) for scope in scopes]
+        return [b"".join(part.chunks()) for parts in found for part in parts]
+
+    sealed.requests.clear()
+    first = frames()
+    assert 0 < sealed.requests.total() <= 12
+    sealed.requests.clear()
+    assert frames() == first
+    assert sealed.requests.total() == 0
+
+
+def test_a_sealed_series_that_is_sent_again_is_one_look_at_its_pack(sealed: Sealed) -> None:
+    sealed.sealing.store(numbers=range(1, 21))
+    sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    sealed.requests.clear()
+    assert {sealed.store(file_of(1, 1, number)) for number in range(1, 21)} == {Outcome.SAME}
+    assert sealed.requests == {"head": 1}
+
+
+def test_what_is_lost_with_its_pack_is_not_acknowledged(sealed: Sealed) -> None:
+    sealed.sealing.store(numbers=[1, 2])
+    [pack] = sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    sealed.packs.delete([pack.location.key])
+    with pytest.raises(Unavailable, match="gateway verify --repair"):
+        sealed.store(file_of(1, 1, 1))
+    sealed.packs.put(pack.location.key, [b"PK"])
+    with pytest.raises(Unavailable, match="gateway verify --repair"):
+        sealed.store(file_of(1, 1, 1))
+
+
+def test_a_newer_version_and_a_late_instance_of_a_sealed_series_are_read_beside_it(sealed: Sealed) -> None:
+    sealed.sealing.store(numbers=[1, 2, 3])
+    sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    newer, late = file_of(1, 1, 2, 5), file_of(1, 1, 9)
+    assert (sealed.store(newer), sealed.store(late)) == (Outcome.VERSION, Outcome.NEW)
+    assert list(sealed.retrieved(Scope(STUDY, SERIES)).values()) == [
+        file_of(1, 1, 1),
+        newer,
+        file_of(1, 1, 3),
+        late,
+    ]
+
+
+def test_deleted_from_a_pack_it_is_found_no_more_and_can_be_stored_again(sealed: Sealed) -> None:
+    sealed.sealing.store(numbers=[1, 2])
+    sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    one = Scope(STUDY, SERIES, f"{SERIES}.1")
+    assert sealed.archive.delete(one, by=BY).instances == 1
+    assert list(sealed.retrieved(Scope(STUDY, SERIES)).values()) == [file_of(1, 1, 2)]
+    assert sealed.store(file_of(1, 1, 1)) is Outcome.NEW
+    assert list(sealed.retrieved(one).values()) == [file_of(1, 1, 1)]
