@@ -66,7 +66,8 @@ class Flavour:
 
     `like` is the operator that applies a pattern, `pattern` writes one. `unindexed` wraps a column so that no index
     on it is used, where the planner would else go from the many instances up to their studies. `among` tests for any
-    of a list that is one parameter, written by `listed`: lists of all lengths are one statement.
+    of a list that is one parameter, written by `listed`: lists of all lengths are one statement. `apart` keeps a test
+    of each row a test of each row, where the planner would else begin with all that pass it, which may be millions.
     """
 
     dialect: Dialect
@@ -75,6 +76,7 @@ class Flavour:
     unindexed: Callable[[ColumnElement[Any]], ColumnElement[Any]]
     among: Callable[[ColumnElement[Any], BindParameter[Any]], ColumnElement[bool]]
     listed: Callable[[tuple[str, ...] | tuple[int, ...]], object]
+    apart: "Callable[[Select[Any]], Select[Any]]"
 
 
 class Shape(NamedTuple):
@@ -262,7 +264,7 @@ def _has_values(term: OnValues, names: Names, flavour: Flavour) -> ColumnElement
         return entity.in_(select(rows[0].c[owner]).where(*conditions))
     if term.level is Level.SERIES:
         conditions.append(rows[0].c.study_id == series.c.study_id)
-    return select(constant(1)).where(rows[0].c[owner] == entity, *conditions).exists()
+    return flavour.apart(select(constant(1)).where(rows[0].c[owner] == entity, *conditions)).exists()
 
 
 def _row_conditions(row: Any, test: ValueTest, names: Names, flavour: Flavour) -> list[ColumnElement[bool]]:

@@ -73,7 +73,7 @@ class SqliteEngine:
         prepare_file(path)
         dialect = sqlite_dialect(paramstyle="qmark")
         shared = Statements(dialect)
-        self.flavour = Flavour(dialect, "GLOB", glob, unindexed, among, listed)
+        self.flavour = Flavour(dialect, "GLOB", glob, unindexed, among, listed, lambda tested: tested)
         with translated():
             self.connection = open_connection(path, cache_kib=WRITER_CACHE_KIB, read_only=False)
         self._session = Session(self.connection, shared)
