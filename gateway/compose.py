@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from gateway import log, metrics
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.high_water import HighWater
-from gateway.archive.jobs import workers
+from gateway.archive.jobs import cache_worker, workers
 from gateway.archive.local import LocalArchive
 from gateway.archive.lookout import Lookout
 from gateway.archive.metered import MeteredArchive
@@ -128,10 +128,13 @@ def compose(
             index,
             places.stores,
             documents,
+            places.blocks,
             staging=places.packing,
             sealing=sealing(config) if config.archive.seal else None,
             chores=chores(places),
         )
+    elif with_workers:
+        upkeep = cache_worker(index, places.blocks)
     lookout = Lookout(places.archive.check, "archive")
     local = LocalArchive(
         places,

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from threading import Event
 
+from gateway.archive.cached import GoneBlocks
 from gateway.archive.compactor import Compactor
 from gateway.archive.copier import Copier
 from gateway.archive.places import COPY
@@ -13,14 +14,17 @@ from gateway.archive.sweeper import Sweeper
 from gateway.archive.workers import Job, Workers
 from storage.index import Documents, PackingIndex
 from storage.objects import ObjectStore
+from storage.packs.blocks import BlockReader
 
 _SEAL_SECONDS, _COMPACT_SECONDS, _COPY_SECONDS, _SWEEP_SECONDS, _TOMBSTONES_SECONDS = 5.0, 10.0, 10.0, 10.0, 3600.0
+_CACHE_SECONDS = 600.0
 
 
 def workers(
     index: PackingIndex,
     stores: Mapping[str, ObjectStore],
     documents: Documents,
+    blocks: BlockReader,
     *,
     staging: Path,
     sealing: Sealing | None,
@@ -28,7 +32,8 @@ def workers(
 ) -> Workers:
     """Workers over the stores "spool", "archive" and, if there is one, "copy"; not yet started.
 
-    `staging` is a folder of this process's own; `sealing` is None when all is to stay loose. `chores` are further jobs.
+    `blocks` is what this process reads packs by; `staging` is a folder of its own; `sealing` is None when all is to
+    stay loose. `chores` are further jobs.
     """
     stop = Event()
     free = sealing.min_free_bytes if sealing is not None else 0
@@ -41,8 +46,19 @@ def workers(
     if COPY in stores:
         copier = Copier(index, stores, staging=staging, min_free_bytes=free, stop=stop)
         jobs.append(Job("copy", lambda: copier.run_once().done > 0, _COPY_SECONDS))
-    sweeper = Sweeper(index, stores, stop=stop)
+    sweeper = Sweeper(index, stores, stop=stop, deleted=blocks.forget)
     jobs.append(Job("sweep", lambda: sweeper.run_once() > 0, _SWEEP_SECONDS))
     spent = SpentTombstones(index, stores, stop=stop)
     jobs.append(Job("tombstones", lambda: spent.run_once() > 0, _TOMBSTONES_SECONDS))
+    jobs.append(_cache_job(index, blocks, stop))
     return Workers(jobs, stop=stop)
+
+
+def cache_worker(index: PackingIndex, blocks: BlockReader) -> Workers:
+    """What a gateway needs whose packs others keep in shape; not yet started."""
+    stop = Event()
+    return Workers([_cache_job(index, blocks, stop)], stop=stop)
+
+
+def _cache_job(index: PackingIndex, blocks: BlockReader, stop: Event) -> Job:
+    return Job("cache", GoneBlocks(index, blocks, every_seconds=_CACHE_SECONDS, stop=stop).run_once, _CACHE_SECONDS)

@@ -23,7 +23,7 @@ _log = log.get(__name__)
 
 class Sweeper:
     """Deletes what the index has doomed: loose objects many at a time, each pack under the lease of its series, when
-    the index still does not name it. A pack of the archive goes from its copy too.
+    the index still does not name it. A pack of the archive goes from its copy too. `deleted` is told its key.
     """
 
     def __init__(
@@ -35,6 +35,7 @@ class Sweeper:
         stop: Event | None = None,
         clock: Callable[[], int] = microseconds,
         at: Hook = unwatched,
+        deleted: Callable[[str], None] = lambda key: None,
     ) -> None:
         self._index = index
         self._stores = stores
@@ -42,6 +43,7 @@ class Sweeper:
         self._stop = stop or Event()
         self._clock = clock
         self._at = at
+        self._deleted = deleted
         self._left = 0
 
     def run_once(self) -> int:
@@ -88,6 +90,7 @@ class Sweeper:
                     lease.check()
                     if not self._delete(stores, [location.key], troubles):
                         return 0
+                    self._deleted(location.key)
                 self._forget([location])
         except Busy:
             return 0

@@ -21,7 +21,7 @@ _log = log.get(__name__)
 class Job:
     """Work that comes up again and again. `run` does some of it; whether there is more to be done at once."""
 
-    act: str  # "seal", "compact", "copy", "sweep"
+    act: str  # "seal", "compact", "copy", "sweep", ...
     run: Callable[[], bool]
     every_seconds: float
 

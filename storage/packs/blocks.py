@@ -41,6 +41,15 @@ class BlockReader:
         first = next(reading)
         return SpanBody(span_of(chain((first,), reading), offset % BLOCK_BYTES, length), length, reading.close)
 
+    def cached(self) -> list[str]:
+        """The objects of which something is cached, maybe by other processes."""
+        return self._cache.keys() if self._cache is not None else []
+
+    def forget(self, key: str) -> None:
+        """Leave nothing of an object in the cache: it was deleted."""
+        if self._cache is not None:
+            self._cache.forget(key)
+
     def _blocks(self, key: str, blocks: Blocks, first: int, after: int) -> Generator[bytes, None, None]:
         number = first
         while number < after:

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-
-from blake3 import blake3
+from urllib.parse import quote, unquote
 
 from storage.packs import BLOCK_BYTES, Blocks
 from storage.packs.stream import is_right
@@ -24,7 +23,7 @@ class _Kept(NamedTuple):
 
 
 class BlockCache:
-    """Blocks as files `{digest of the key}/{number}`, those unused for longest given up first.
+    """Blocks as files `{quoted key}/{number}`, those unused for longest given up first.
 
     Several processes may share the folder, which outlives them; each may overstep `max_bytes` by a thirty-second. What
     is read is held against its digest. Safe under threads. `hits`, `misses` and `failures` (of writing) only grow;
@@ -105,8 +104,15 @@ class BlockCache:
                 os.unlink(entry.path)
             folder.rmdir()
 
+    def keys(self) -> list[str]:
+        """The objects of which blocks seem to be here."""
+        try:
+            return [unquote(name) for name in os.listdir(self._folder)]
+        except OSError:
+            return []
+
     def _path(self, key: str, number: int) -> Path:
-        return self._folder / blake3(key.encode("ascii")).hexdigest(16) / str(number)
+        return self._folder / quote(key, safe="") / str(number)
 
     def _trim(self) -> None:
         if not self._trimming.acquire(blocking=False):

@@ -29,7 +29,9 @@ def test_a_deleted_pack_goes_from_the_archive_and_from_its_copy(archive: Archive
     assert [meta.key for meta in archive.stores["copy"].scan()] == [pack.location.key]
     archive.remove(Scope(STUDY))
     archive.clock.pass_(61)
-    archive.sweeper().run_once()
+    told: list[str] = []
+    archive.sweeper(deleted=told.append).run_once()
+    assert told == [pack.location.key], "so that it leaves the cache"
     assert [list(store.scan()) for store in archive.stores.values()] == [[], [], []]
     archive.check_nothing_is_left_over()
 
@@ -61,8 +63,10 @@ def test_a_doomed_object_that_a_pack_names_stays(archive: Archive) -> None:
     archive.index.doom([pack.location, Location("copy", pack.location.key, 0, 1)], 0)
     archive.copier().run_once()
     archive.clock.pass_(2 * HOUR)
-    archive.sweeper().run_once()
+    told: list[str] = []
+    archive.sweeper(deleted=told.append).run_once()
     archive.check_all_is_read_back()
+    assert told == []
     assert [meta.key for meta in archive.stores["copy"].scan()] == [pack.location.key]
     archive.check_nothing_is_left_over()
 

@@ -9,13 +9,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.archive import workers as workers_module
+from gateway.archive.jobs import workers
 from gateway.archive.leases import SeriesLease
 from gateway.archive.sealer import Sealing
 from gateway.archive.steps import Stopped
-from gateway.archive.jobs import workers
 from gateway.archive.workers import Job, Workers
 from storage.errors import Unavailable
 from storage.objects.memory import MemoryStore
+from storage.packs.blocks import BlockReader
 from tests.sealing import SERIES, STUDY, Archive, Clock
 from tests.unit.fake_packing import FakePackingIndex
 from tests.unit.test_compactor import DocumentsOfPacks
@@ -151,7 +152,14 @@ def test_all_that_keeps_an_archive_in_shape(tmp_path: Path) -> None:
 
     archive.index.copied = confirmed
     sealing = Sealing(after_seconds=0, min_free_bytes=0)
-    made = workers(archive.index, stores, DocumentsOfPacks(archive), staging=tmp_path, sealing=sealing)
+    made = workers(
+        archive.index,
+        stores,
+        DocumentsOfPacks(archive),
+        BlockReader(stores["archive"]),
+        staging=tmp_path,
+        sealing=sealing,
+    )
     made.start()
     while not copied.wait(0.05):
         made.nudge()
@@ -164,8 +172,10 @@ def test_all_that_keeps_an_archive_in_shape(tmp_path: Path) -> None:
 def test_nothing_is_sealed_when_all_is_to_stay_loose(tmp_path: Path) -> None:
     stores = {"spool": MemoryStore(), "archive": MemoryStore()}
     archive = Archive(FakePackingIndex(Clock()), stores, tmp_path, Clock())
-    made = workers(archive.index, stores, DocumentsOfPacks(archive), staging=tmp_path, sealing=None)
-    assert [thread.name for thread in made._threads] == ["compact", "sweep", "tombstones"]
+    made = workers(
+        archive.index, stores, DocumentsOfPacks(archive), BlockReader(stores["archive"]), staging=tmp_path, sealing=None
+    )
+    assert [thread.name for thread in made._threads] == ["compact", "sweep", "tombstones", "cache"]
 
 
 def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:
