@@ -40,8 +40,8 @@ SET lock_timeout = {LOCK_SECONDS * 1000};
 SET idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000};
 SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off';
 """
-# To read a table whole, in a scan or as one side of a join, pays while an archive is small and is unbearable when it has
-# grown: the planner is not to find out between the two.
+# To read a table whole, in a scan or as one side of a join, pays while an archive is small and is unbearable when it
+# has grown: the planner is not to find out between the two.
 _BY_INDEX = b"SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
 
 
