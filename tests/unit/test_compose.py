@@ -1,0 +1,115 @@
+"""What a configuration becomes."""
+
+from pathlib import Path
+
+import pytest
+
+from gateway.archive.places import ARCHIVE, COPY, SPOOL
+from gateway.cli.check_config import _without_password
+from gateway.compose import Gateway, Role, compose, open_places
+from gateway.config import Archive, ArchiveCache, Config, ConfigError, Copies, Index, Spool
+from storage.objects.disk import DiskStore
+from storage.objects.fallback import FallbackStore
+from storage.objects.s3 import S3Store
+
+BUCKET = "s3://bucket/prefix?endpoint=http://127.0.0.1:1"
+
+
+@pytest.fixture(autouse=True)
+def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+
+
+def test_by_default_all_lies_in_folders_of_the_data_folder(tmp_path: Path) -> None:
+    places = open_places(Config(data=tmp_path))
+    assert set(places.stores) == {SPOOL, ARCHIVE}
+    assert (places.remote, places.packs is places.archive) == (frozenset(), True)
+    places.archive.put("packs/1", [b"x"])
+    assert (tmp_path / "archive" / "packs" / "1").read_bytes() == b"x"
+    assert places.staging.is_relative_to(tmp_path / "objects")
+    assert places.packing.is_relative_to(tmp_path / "archive")
+    assert not (tmp_path / "cache").exists()
+    places.close()
+
+
+@pytest.mark.parametrize(
+    ("config", "remote"),
+    [
+        ({"archive": Archive(url=BUCKET)}, {ARCHIVE}),
+        ({"spool": Spool(url=BUCKET)}, {SPOOL}),
+        ({"spool": Spool(url=BUCKET), "archive": Archive(url=BUCKET)}, {SPOOL, ARCHIVE}),
+        ({"copies": Copies(url=BUCKET)}, {ARCHIVE}),
+    ],
+    ids=["archive", "spool", "both", "copy"],
+)
+def test_what_comes_from_a_bucket_is_remote_and_what_is_on_its_way_is_in_a_folder(
+    tmp_path: Path, config: dict[str, Spool | Archive | Copies], remote: set[str]
+) -> None:
+    places = open_places(Config.model_validate({"data": tmp_path, **config}))
+    assert places.remote == remote
+    assert isinstance(places.spool, S3Store if SPOOL in remote else DiskStore)
+    assert isinstance(places.packs, FallbackStore) is (COPY in places.stores)
+    assert places.staging.is_relative_to(tmp_path)
+    assert places.packing.is_relative_to(tmp_path)
+    assert (tmp_path / "cache").exists() is (ARCHIVE in remote)
+    places.close()
+    assert not places.staging.exists()
+
+
+def test_the_cache_can_be_elsewhere_or_nowhere(tmp_path: Path) -> None:
+    for number, cache in enumerate((ArchiveCache(folder=str(tmp_path / "fast")), ArchiveCache(max_bytes=0))):
+        open_places(Config(data=tmp_path / str(number), archive=Archive(url=BUCKET, cache=cache))).close()
+        assert not (tmp_path / str(number) / "cache").exists()
+    assert (tmp_path / "fast").is_dir()
+
+
+@pytest.mark.parametrize(
+    ("only", "runs"),
+    [(None, {"web", "dimse", "seal"}), (Role.WEB, {"web"}), (Role.DIMSE, {"dimse"}), (Role.WORKERS, {"seal"})],
+)
+def test_each_part_can_run_alone(tmp_path: Path, only: Role | None, runs: set[str]) -> None:
+    gateway = compose(Config(data=tmp_path), only)
+    doors = {part for part in ("web", "dimse") if getattr(gateway, part) is not None}
+    assert doors | (acts(gateway) & {"seal"}) == runs
+    gateway.stop(1)
+
+
+def acts(gateway: Gateway) -> set[str]:
+    """The jobs of its workers."""
+    return set() if gateway.workers is None else {thread.name for thread in gateway.workers._threads}
+
+
+def test_what_is_to_stay_loose_is_not_sealed_and_the_other_work_is_done(tmp_path: Path) -> None:
+    gateway = compose(Config(data=tmp_path, archive=Archive(seal=False)))
+    assert acts(gateway) >= {"compact", "sweep"}
+    assert "seal" not in acts(gateway)
+    gateway.stop(1)
+
+
+def test_workers_beside_others_are_left_to_one_process(tmp_path: Path) -> None:
+    gateway = compose(Config(data=tmp_path), with_workers=False)
+    assert (gateway.workers, gateway.web is None, gateway.dimse is None) == (None, False, False)
+    gateway.stop(1)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://user:secret@127.0.0.1/gateway", "postgresql://127.0.0.1/gateway?user=u&password=secret"]
+)
+def test_a_password_in_the_url_of_the_index_is_refused_and_not_repeated(tmp_path: Path, url: str) -> None:
+    with pytest.raises(ConfigError, match="password") as caught:
+        compose(Config(data=tmp_path, index=Index(url=url)), Role.WEB)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://user:secret@host:5432/db?x=1", "postgresql://user:***@host:5432/db?x=1"),
+        ("postgresql://user@host/db", "postgresql://user@host/db"),
+        ("sqlite:////srv/index.sqlite", "sqlite:////srv/index.sqlite"),
+        ("", ""),
+    ],
+)
+def test_passwords_are_not_shown(url: str, shown: str) -> None:
+    assert _without_password(url) == shown
