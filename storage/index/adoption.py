@@ -7,10 +7,10 @@ from sqlalchemy import bindparam, delete, select
 
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import JsonDataset
-from storage.index import Act, feed, ingest, levels, packed, served
+from storage.index import Act, Location, feed, ingest, levels, packed, sealing, served
 from storage.index.packed import Columns, Listings
 from storage.index.schema import contents, instances, packs
-from storage.index.served import Loose, Series, Served
+from storage.index.served import Series, Served
 from storage.index.session import Session
 from storage.packs import Pack
 
@@ -56,13 +56,13 @@ def adopt(session: Session, listings: Listings, adopted: Adopted) -> None:
         study = levels.make_study(session, adopted.identity, adopted.dataset)
     if series is None:
         series = levels.make_series(session, study.id, adopted.identity, adopted.dataset)
-    superseded = _supersede_loose(session, adopted, known)
+    _step_back(session, adopted, study.id, series.id)
     packed.write(session, study.id, series.id, adopted.columns)
     new = len(adopted.rows.keys() - known.keys())
-    levels.count_series(session, study.id, series.id, instances=new, loose=0, bytes=0, packs=1)
+    levels.count_series(session, study.id, series.id, instances=new, loose=0, bytes=0)
     levels.count_study(session, study.id, instances=new, series=int(is_new_series))
     _let_speak(session, adopted, known, study, series)
-    _refresh_sop_classes(session, listings, adopted, study, anew=bool(superseded or known))
+    _refresh_sop_classes(session, listings, adopted, study, anew=bool(known))
     feed.note(session, Act.SEALED, adopted.pack.study_uid, adopted.pack.series_uid, series_id=series.id)
 
 
@@ -78,24 +78,28 @@ def _known(session: Session, listings: Listings, pack: Pack) -> dict[str, Served
     return {each.sop_uid: each for _, instances in found for each in instances}
 
 
-def _supersede_loose(session: Session, adopted: Adopted, known: dict[str, Served]) -> int:
-    """Let loose versions step back behind those in the pack that are as new or newer; how many did."""
-    gone = [
-        each
-        for each in known.values()
-        if isinstance(each, Loose)
-        and each.sop_uid in adopted.rows
-        and each.revision <= _revision(adopted, each.sop_uid)
+def _step_back(session: Session, adopted: Adopted, study: int, series: int) -> None:
+    """Let what lies loose make way for the pack: the same versions go, older ones are superseded."""
+    loose = sealing.loose_versions(session, study, series)
+    same = {}
+    for instance in adopted.pack.instances:
+        name = instance.sop_uid, instance.revision
+        row = loose.find(name)
+        if row is not None and bytes(row[3]) == instance.digest:
+            same[name] = Location(*row[4:])
+    older = [
+        row
+        for (sop_uid, revision), row in loose.served.items()
+        if (sop_uid, revision) not in same
+        and sop_uid in adopted.rows
+        and revision <= adopted.pack.instances[adopted.rows[sop_uid]].revision
     ]
-    for each in gone:
-        session.run(ingest.KEEP_VERSION, instance=each.id)
-        session.run(_DELETE_CONTENTS, instance=each.id)
-        session.run(_DELETE_INSTANCE, instance=each.id)
-    return len(gone)
-
-
-def _revision(adopted: Adopted, sop_uid: str) -> int:
-    return adopted.pack.instances[adopted.rows[sop_uid]].revision
+    for row in older:
+        session.run(ingest.KEEP_VERSION, instance=row[0])
+        session.run(_DELETE_CONTENTS, instance=row[0])
+        session.run(_DELETE_INSTANCE, instance=row[0])
+    served_still = {name: row for name, row in loose.served.items() if row not in older}
+    sealing.take_out(session, study, series, loose._replace(served=served_still), same, packs=1)
 
 
 def _let_speak(

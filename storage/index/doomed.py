@@ -2,11 +2,11 @@
 
 from collections.abc import Iterable
 
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.dialects.postgresql import insert  # SQLite took over these words of its own accord
 
 from storage.index import Location
-from storage.index.schema import removals
+from storage.index.schema import packs, removals
 from storage.index.session import Session, constant
 
 _DOOM = insert(removals).values({name: bindparam(name) for name in ("store", "key", "due_at")})
@@ -18,9 +18,11 @@ _DOOM = _DOOM.on_conflict_do_update(
 )
 _ONE = (removals.c.store == bindparam("store")) & (removals.c.key == bindparam("key"))
 _DUE_AT = select(removals.c.due_at).where(_ONE)
+# One may be doomed again by who wrote the same pack and came too late: a pack that is here is never to be removed.
+_NAMED = exists().where(packs.c.key == removals.c.key, packs.c.store == removals.c.store)
 _DUE = (
     select(removals.c.store, removals.c.key)
-    .where(removals.c.due_at < bindparam("due_before"))
+    .where(removals.c.due_at < bindparam("due_before"), ~_NAMED)
     .order_by(removals.c.due_at)
     .limit(bindparam("limit"))
     .offset(constant(0))

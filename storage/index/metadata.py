@@ -57,7 +57,10 @@ def pack_documents(documents: Documents | None, series: Series, pack: Packed) ->
     """The DICOM JSON of all instances in the listing of a pack. Raises Unavailable."""
     if documents is None:
         raise Unavailable("the metadata of packs cannot be read here: the index was opened without their store")
-    found = documents.documents(pack.pack(series.study_uid, series.series_uid))
+    try:
+        found = documents.documents(pack.pack(series.study_uid, series.series_uid))
+    except NotFound as error:  # never to be taken for: there is no such instance
+        raise Unavailable(f"the pack {pack.location.key} is not in its store") from error
     if len(found) != len(pack.listing):
         raise Unavailable(f"the metadata in the pack {pack.location.key} does not fit the index")
     return found
@@ -96,11 +99,11 @@ class Reading:
                     break
                 self._waiting.popleft()
                 document = loose_document(session, wanted.series, wanted.instance)
-                if document is None:
-                    self._look_again(session, wanted)
-                else:
+                if document is not None:
                     batch.append((wanted.identity, document))
                     length += len(document)
+                elif not self._look_again(session, wanted):
+                    raise Unavailable("the index has an instance without its metadata: it was damaged")
         return batch
 
     def _next_packed(self) -> list[tuple[Identity, bytes]]:
@@ -109,7 +112,7 @@ class Reading:
         pack, row = wanted.instance
         try:
             return [(wanted.identity, self._documents_of(wanted.series, pack)[row])]
-        except (NotFound, Unavailable):
+        except Unavailable:
             with self._engine.reading() as session:
                 moved = self._look_again(session, wanted)
             if not moved:
@@ -141,5 +144,5 @@ class Reading:
         return found
 
 
-def _place(instance: Served) -> int:
-    return instance.id if isinstance(instance, Loose) else instance.pack.edition
+def _place(instance: Served) -> tuple[str, int]:
+    return ("loose", instance.id) if isinstance(instance, Loose) else ("pack", instance.pack.edition)

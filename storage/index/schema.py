@@ -194,6 +194,7 @@ packs = Table(
     UniqueConstraint("study_id", "series_id", "pack_id"),
 )
 _WASTEFUL = packs.c.removed_count > 0
+Index("ix_packs_key", packs.c.key)  # by which nothing that a pack is named by is ever removed
 Index("ix_packs_copied_to", packs.c.copied_to, packs.c.id)
 Index("ix_packs_wasteful", packs.c.removed_count, sqlite_where=_WASTEFUL, postgresql_where=_WASTEFUL)
 

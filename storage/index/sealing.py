@@ -1,7 +1,7 @@
 """Moves instances from loose objects into a pack, and from one pack into another, inside the writer's transaction."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sqlalchemy import Table, bindparam, delete, select
 
@@ -11,7 +11,7 @@ from storage.index import Act, Location, doomed, feed, levels, packed, served
 from storage.index.packed import Columns, Listings, Packed
 from storage.index.schema import contents, instances, versions
 from storage.index.served import Series
-from storage.index.session import Session
+from storage.index.session import Cursor, Session
 from storage.packs import Pack, PackedInstance
 
 # A pack that is to be removed sooner than this may be gone before the transaction that names it is committed.
@@ -39,31 +39,69 @@ _DELETE_ALL_CONTENTS = delete(contents).where(
 )
 
 
-def seal(session: Session, pack: Pack, columns: Columns, sealed: Sequence[Location]) -> None:
+class LooseVersions(NamedTuple):
+    """The rows of what lies loose of a series, by name."""
+
+    served: dict[Name, Any]
+    superseded: dict[Name, Any]
+
+    def find(self, name: Name) -> Any:
+        """The row of that version: ID, SOP Instance UID, revision, digest, location; None when it is not loose."""
+        return self.served.get(name) or self.superseded.get(name)
+
+
+def seal(session: Session, listings: Listings, pack: Pack, columns: Columns, sealed: Sequence[Location]) -> None:
     """See `PackingIndex.seal`. `columns` are the pack's own (see `packed.columns`)."""
-    _call_off_removal(session, pack.location)
     series = _series(session, pack)
-    served_rows = _rows(session, _SERVED, series)
-    superseded_rows = _rows(session, _SUPERSEDED, series)
+    is_here = _find(session, listings, series, pack) is not None
+    if is_here:  # what lies loose is there twice, and the pack, being named, must not be removed
+        doomed.forget(session, [pack.location])
+    else:
+        _call_off_removal(session, pack.location)
+        packed.write(session, series.study_id, series.id, columns)
+    loose = loose_versions(session, series.study_id, series.id)
     moved = {(each.sop_uid, each.revision): place for each, place in zip(pack.instances, sealed, strict=True)}
     for instance in pack.instances:
         name = instance.sop_uid, instance.revision
-        _check_unchanged(served_rows.get(name) or superseded_rows.get(name), instance, moved[name])
-    _delete_served(session, series, served_rows, moved)
-    session.run_all(_DELETE_SUPERSEDED, [{"id": row[0]} for name, row in superseded_rows.items() if name in moved])
-    doomed.doom(session, sealed, feed.now())
-    packed.write(session, series.study_id, series.id, columns)
-    length = sum(place.length for place in sealed)
-    levels.count_series(session, series.study_id, series.id, instances=0, loose=-len(sealed), bytes=-length, packs=1)
-    if series.loose_count == len(sealed):
+        _check_unchanged(loose.find(name), instance, moved[name])
+    take_out(session, series.study_id, series.id, loose, moved, packs=int(not is_here))
+    if series.loose_count == len(moved):
         feed.forget_series(session, series.id)
     feed.note(session, Act.SEALED, pack.study_uid, pack.series_uid, series_id=series.id)
+
+
+def loose_versions(session: Session, study: int, series: int) -> LooseVersions:
+    """All that lies loose of a series."""
+    return LooseVersions(
+        _rows(session.run(_SERVED, study=study, one_series=series)),
+        _rows(session.run(_SUPERSEDED, study=study, one_series=series)),
+    )
+
+
+def take_out(
+    session: Session, study: int, series: int, loose: LooseVersions, gone: Mapping[Name, Location], *, packs: int
+) -> None:
+    """Delete loose versions that are in a pack now, doom their objects, and count that and the pack."""
+    if loose.served.keys() <= gone.keys():
+        session.run(_DELETE_ALL_CONTENTS, study=study, one_series=series)
+        session.run(_DELETE_ALL_SERVED, study=study, one_series=series)
+    else:
+        rows = [{"id": row[0]} for name, row in loose.served.items() if name in gone]
+        session.run_all(_DELETE_CONTENTS, rows)
+        session.run_all(_DELETE_SERVED, rows)
+    superseded = [{"id": row[0]} for name, row in loose.superseded.items() if name in gone]
+    session.run_all(_DELETE_SUPERSEDED, superseded)
+    doomed.doom(session, gone.values(), feed.now())
+    length = sum(place.length for place in gone.values())
+    levels.count_series(session, study, series, instances=0, loose=-len(gone), bytes=-length, packs=packs)
 
 
 def repack(session: Session, listings: Listings, old: Pack, new: Pack | None, columns: Columns | None) -> None:
     """See `PackingIndex.repack`."""
     series = _series(session, old)
-    there = _same_pack(session, listings, series, old)
+    there = _find(session, listings, series, old)
+    if there is None:
+        raise Conflict("the pack is not there any more")
     left = {_content(each) for each in there.listing.instances()}
     if new is None or columns is None or left != {_content(each) for each in new.instances}:
         raise Conflict("what is left of the pack is not what was written anew")
@@ -86,9 +124,8 @@ def _call_off_removal(session: Session, location: Location) -> None:
     doomed.forget(session, [location])
 
 
-def _rows(session: Session, statement: Any, series: Series) -> dict[Name, Any]:
-    rows = session.run(statement, study=series.study_id, one_series=series.id).fetchall()
-    return {(row[1], row[2]): row for row in rows}
+def _rows(cursor: Cursor) -> dict[Name, Any]:
+    return {(row[1], row[2]): row for row in cursor.fetchall()}
 
 
 def _check_unchanged(row: Any, instance: PackedInstance, place: Location) -> None:
@@ -96,21 +133,11 @@ def _check_unchanged(row: Any, instance: PackedInstance, place: Location) -> Non
         raise Conflict("an instance is not loose any more, or not as it was")
 
 
-def _delete_served(session: Session, series: Series, rows: dict[Name, Any], moved: dict[Name, Location]) -> None:
-    if rows.keys() <= moved.keys():
-        session.run(_DELETE_ALL_CONTENTS, study=series.study_id, one_series=series.id)
-        session.run(_DELETE_ALL_SERVED, study=series.study_id, one_series=series.id)
-        return
-    gone = [{"id": row[0]} for name, row in rows.items() if name in moved]
-    session.run_all(_DELETE_CONTENTS, gone)
-    session.run_all(_DELETE_SERVED, gone)
-
-
-def _same_pack(session: Session, listings: Listings, series: Series, pack: Pack) -> Packed:
-    for there in packed.of_series(session, listings, series.study_id, series.id):
-        if there.pack_id == pack.pack_id and there.location == pack.location:
-            return there
-    raise Conflict("the pack is not there any more")
+def _find(session: Session, listings: Listings, series: Series, pack: Pack) -> Packed | None:
+    if not series.pack_count:
+        return None
+    packs = packed.of_series(session, listings, series.study_id, series.id)
+    return next((each for each in packs if each.pack_id == pack.pack_id and each.location == pack.location), None)
 
 
 def _content(instance: PackedInstance) -> tuple[str, int, bytes]:

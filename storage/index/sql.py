@@ -126,7 +126,9 @@ class SqlIndex:
     def seal(self, pack: Pack, sealed: Sequence[Location]) -> None:
         """See `PackingIndex`."""
         columns = packed.columns(pack)
-        self._engine.write(lambda session: sealing.seal(session, pack, columns, sealed), studies=[pack.study_uid])
+        self._engine.write(
+            lambda session: sealing.seal(session, self._listings, pack, columns, sealed), studies=[pack.study_uid]
+        )
 
     def repack(self, old: Pack, new: Pack | None) -> None:
         """See `PackingIndex`. A pack of which nothing is left has no row any more, and that is a Conflict."""

@@ -304,7 +304,7 @@ class TestRemove:
         seal(index, documents, STUDY, SERIES)
         before, kept = answers(index), documents.kept
         documents.kept = {}
-        with pytest.raises((Unavailable, NotFound)):
+        with pytest.raises(Unavailable):
             index.remove(Scope(STUDY, SERIES, sop(1)))
         documents.kept = kept
         assert answers(index) == before
@@ -400,7 +400,54 @@ class TestAdopt:
         assert answers(index) == before
         assert [each.blocks is not None for each in index.locate(Scope(STUDY))] == [True, True, False]
         assert firsts(index, ask(Level.STUDY), "NumberOfStudyRelatedInstances") == [3]
-        assert index.backlog().instances == 3
+        assert index.backlog().instances == 1
+        doomed = [each.key for each in index.doomed(soon(1), 10)]
+        assert sorted(doomed) == sorted(record(instance(1, 1, number)).location.key for number in (1, 2))
+
+    def test_other_versions_step_back_and_newer_ones_do_not(
+        self, index: PackingIndex, documents: KeptDocuments
+    ) -> None:
+        fill(index, 3)
+        index.add(record(instance(1, 1, 3, Rows=9)))
+        loose = list(index.loose(STUDY, SERIES))[:3]
+        other = [replace(each, packed=replace(each.packed, digest=b"o" * 32)) for each in loose]
+        other[0] = replace(other[0], packed=replace(other[0].packed, revision=5))
+        pack, _ = packed_loose(STUDY, SERIES, other, documents)
+        index.adopt(pack, documents.documents(pack))
+        located = index.locate(Scope(STUDY))
+        assert [each.revision for each in located] == [5, 1, 2]
+        assert [each.blocks is None for each in located] == [False, False, True]
+        assert firsts(index, ask(Level.STUDY), "NumberOfStudyRelatedInstances") == [3]
+        assert index.backlog().instances == 4
+        seal(index, documents, STUDY, SERIES)
+        assert [each.revision for each in index.locate(Scope(STUDY))] == [5, 1, 2]
+
+    def test_a_pack_that_is_here_is_not_removed_when_it_is_sealed_once_more(
+        self, index: PackingIndex, documents: KeptDocuments
+    ) -> None:
+        fill(index, 2)
+        loose = list(index.loose(STUDY, SERIES))
+        pack, places = packed_loose(STUDY, SERIES, loose, documents)
+        index.adopt(pack, documents.documents(pack))
+        index.doom([pack.location], soon())
+        with pytest.raises(Conflict):
+            index.seal(pack, places)
+        assert pack.location.key not in {each.key for each in index.doomed(soon(9999), 10)}
+        assert one_pack(index, STUDY) == pack
+        index.remove(Scope(STUDY))
+        assert pack.location.key in {each.key for each in index.doomed(soon(9999), 10)}
+
+    def test_one_who_comes_too_late_does_not_doom_what_another_has_sealed(
+        self, index: PackingIndex, documents: KeptDocuments
+    ) -> None:
+        fill(index, 2)
+        pack, places = packed_loose(STUDY, SERIES, list(index.loose(STUDY, SERIES)), documents)
+        index.doom([pack.location], soon())
+        index.seal(pack, places)
+        index.doom([pack.location], soon())
+        with pytest.raises(Conflict):
+            index.seal(pack, places)
+        assert {each.store for each in index.doomed(soon(9999), 10)} == {"spool"}
 
 
 class TestWhatIsToBeDone:
@@ -555,7 +602,7 @@ class TestMetadataFromPacks:
         with pytest.raises(Unavailable):
             list(index.metadata(Scope(STUDY)))
         documents.kept.clear()
-        with pytest.raises((NotFound, Unavailable)):
+        with pytest.raises(Unavailable):
             list(index.metadata(Scope(STUDY)))
         with pytest.raises(Unavailable, match="metadata of packs"):
             list(opened().metadata(Scope(STUDY)))

@@ -194,6 +194,7 @@ def _packs() -> None:
         sa.PrimaryKeyConstraint(*key_of_spread("study_id"), name="pk_packs"),
         sa.UniqueConstraint("study_id", "series_id", "pack_id", name="uq_packs_study_id_series_id_pack_id"),
     )
+    op.create_index("ix_packs_key", "packs", ["key"])
     op.create_index("ix_packs_copied_to", "packs", ["copied_to", "id"])
     keep_apart("packs", "blocks", "listing")
     _partial_index("ix_packs_wasteful", "packs", "removed_count", "removed_count > 0")
