@@ -47,6 +47,7 @@ from storage.packs.documents import PackDocuments
 
 _STALE_UPLOAD_SECONDS = 2 * 24 * 3600  # longer than any upload takes
 _TIDY_SECONDS = 6 * 3600.0
+_JOURNAL_SECONDS = 600.0
 _READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
 
 
@@ -131,7 +132,7 @@ def compose(
             places.blocks,
             staging=places.packing,
             sealing=sealing(config) if config.archive.seal else None,
-            chores=chores(places),
+            chores=chores(places, index),
         )
     elif with_workers:
         upkeep = cache_worker(index, places.blocks)
@@ -232,8 +233,10 @@ def sealing(config: Config) -> Sealing:
     )
 
 
-def chores(places: Places) -> list[Job]:
-    """What the workers do beside their work on series: give up uploads that never came to their end."""
+def chores(places: Places, index: SqlIndex) -> list[Job]:
+    """What the workers do beside their work on series: give up uploads that never came to their end, and leave nothing
+    that was deleted in the journal of the index.
+    """
     buckets = [store for store in places.stores.values() if isinstance(store, S3Store)]
 
     def tidy() -> bool:
@@ -241,7 +244,15 @@ def chores(places: Places) -> list[Job]:
             bucket.remove_stale_uploads(_STALE_UPLOAD_SECONDS)
         return False
 
-    return [Job("tidy", tidy, _TIDY_SECONDS)] if buckets else []
+    found = [Job("tidy", tidy, _TIDY_SECONDS)] if buckets else []
+    if isinstance(index, SqliteIndex):
+
+        def empty_journal() -> bool:
+            index.empty_journal()
+            return False  # what was in the way may be for long
+
+        found.append(Job("journal", empty_journal, _JOURNAL_SECONDS))
+    return found
 
 
 def own_names(config: Config) -> list[str] | None:

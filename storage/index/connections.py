@@ -49,6 +49,8 @@ def open_connection(
     connection.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {WAL_BYTES_KEPT}")
     connection.execute(f"PRAGMA cache_size = -{cache_kib}")
+    # What is deleted is overwritten with zeros, also in pages that become free: it was about a patient.
+    connection.execute("PRAGMA secure_delete = ON")
     # An index made for one query would cost a pass over the whole table; ours serve all that is asked.
     connection.execute("PRAGMA automatic_index = OFF")
     if read_only:
@@ -67,6 +69,19 @@ def prepare_file(path: Path) -> None:
                 connection.execute("BEGIN IMMEDIATE")
                 upgrade(shared)
                 connection.execute("COMMIT")
+        finally:
+            connection.close()
+
+
+def empty_journal(path: Path) -> bool:
+    """Move all that is in the write-ahead log to the file, and cut the log to nothing; False when somebody reads or
+    writes just now. Raises Exhausted, Unavailable.
+    """
+    with translated():
+        connection = open_connection(path, cache_kib=READER_CACHE_KIB, read_only=False, busy_seconds=0)
+        try:
+            busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
         finally:
             connection.close()
 

@@ -17,6 +17,7 @@ from storage.index.connections import (
     WRITER_CACHE_KIB,
     Readers,
     WriteTransaction,
+    empty_journal,
     open_connection,
     prepare_file,
     translated,
@@ -60,6 +61,14 @@ class SqliteIndex(SqlIndex):
         self, path: Path, *, group_max: int = 256, readers: int = 8, documents: Documents | None = None
     ) -> None:
         super().__init__(SqliteEngine(path, group_max=group_max, readers=readers), documents)
+        self._path = path
+
+    def empty_journal(self) -> bool:
+        """Empty the write-ahead log, which holds what was deleted until then; False when others were in the way.
+
+        Waits for nobody. Raises Exhausted, Unavailable.
+        """
+        return empty_journal(self._path)
 
 
 class SqliteEngine:

@@ -14,6 +14,7 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 
+from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
 from storage.errors import Exhausted, Fault, Invalid, Unavailable
 from storage.index import Outcome, compile, connections, schema
@@ -332,3 +333,32 @@ def test_two_processes_add_to_one_new_study(path: Path) -> None:
     assert (first(row, "NumberOfStudyRelatedSeries"), first(row, "NumberOfStudyRelatedInstances")) == (3, 60)
     assert [change.seq for change in index.changes(0, 100)] == list(range(1, 61))
     index.close()
+
+
+class TestWhatWasDeleted:
+    def test_is_overwritten_in_the_file_and_in_its_journal(self, index: SqliteIndex, path: Path) -> None:
+        secret = b"Nobody^ShallRead"
+        for number in range(1, 20):
+            comments = f"{secret.decode()} {'long ' * 1000}" if number % 2 else "harmless"
+            index.add(record(instance(1, 1, number, PatientComments=comments, PatientName=secret.decode())))
+        index.add(record(instance(2, 1, 1)))
+        index.remove(Scope(instance(1).identity.study_uid))
+        assert secret in held(path), "or this test shows nothing"
+        assert index.empty_journal()
+        assert secret not in held(path)
+        assert len(index.search(ask(Level.STUDY)).rows) == 1
+
+    def test_is_left_for_later_while_somebody_reads(self, index: SqliteIndex, path: Path) -> None:
+        index.add(record(instance()))
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM studies").fetchall()
+        index.add(record(instance(2)))
+        assert not index.empty_journal()
+        reader.close()
+        assert index.empty_journal()
+
+
+def held(path: Path) -> bytes:
+    """All bytes that the index has on disk."""
+    return b"".join(file.read_bytes() for file in sorted(path.parent.glob(f"{path.name}*")))
