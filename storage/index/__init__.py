@@ -204,7 +204,11 @@ class PackingIndex(MetadataIndex, Protocol):
         """
 
     def repack(self, old: Pack, new: Pack | None) -> None:
-        """Replace a pack by one with what is left of it (None: nothing is); as `seal`, the old object is doomed."""
+        """Replace a pack by one with what is left of it; as `seal`, the old object is doomed.
+
+        Raises Conflict also when what is left is not what is in `new`; nothing (None) is never left of a pack that is
+        here, because `remove` takes such packs out.
+        """
 
     def adopt(self, pack: Pack, documents: Sequence[bytes]) -> None:
         """Make a pack that is in the object store findable (to rebuild an index); one that is here is left alone."""
@@ -231,7 +235,7 @@ class PackingIndex(MetadataIndex, Protocol):
         """
 
     def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
-        """Objects to be removed by now."""
+        """Objects to be removed by now, without those that a pack names after all. Their lengths are not known: 0."""
 
     def forget(self, locations: Sequence[Location]) -> None:
         """These doomed objects are gone."""

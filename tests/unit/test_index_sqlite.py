@@ -58,10 +58,11 @@ class TestMigrations:
         config.set_main_option("script_location", str(Path(schema.__file__).parent / "migrations"))
         assert ScriptDirectory.from_config(config).get_heads() == [schema.REVISION]
 
-    def test_an_index_of_a_newer_version_is_refused(self, path: Path) -> None:
+    @pytest.mark.parametrize("form", ["0001", "9999"])
+    def test_an_index_of_a_form_that_is_not_known_is_refused(self, path: Path, form: str) -> None:
         SqliteIndex(path).close()
-        _run(path, "UPDATE alembic_version SET version_num = '9999'")
-        with pytest.raises(Unavailable, match="newer version"):
+        _run(path, f"UPDATE alembic_version SET version_num = '{form}'")
+        with pytest.raises(Unavailable, match=f"form {form}.*gateway reindex"):
             SqliteIndex(path)
 
     def test_many_open_a_new_index_at_once(self, path: Path) -> None:
