@@ -25,7 +25,9 @@ def test_a_token_names_its_caller_with_its_rights() -> None:
     assert tokens.authenticate(f"Bearer {SENDER}", "10.0.0.7").rights == {Right.STORE, Right.READ}
 
 
-@pytest.mark.parametrize("header", [f"bearer {READER}", f"BEARER   {READER}", f"Bearer {READER} "])
+@pytest.mark.parametrize(
+    "header", [f"bearer {READER}", f"BEARER   {READER}", f"Bearer {READER} "], ids=["lower", "upper", "spaces"]
+)
 def test_the_scheme_has_no_case_and_spaces_do_not_count(header: str) -> None:
     assert Tokens(CONFIGURED).authenticate(header, "::1").identity == "radiology"
 
@@ -45,6 +47,7 @@ def test_the_scheme_has_no_case_and_spaces_do_not_count(header: str) -> None:
         "Bearer \u00e4\ud800",
         "Bearer \0",
     ],
+    ids=map(str, range(11)),  # tokens are made anew at each run, the names of tests are not
 )
 def test_any_other_header_is_refused_as_wrong_and_recorded(header: str) -> None:
     audit = KeptAudit()
