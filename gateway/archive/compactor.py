@@ -9,7 +9,7 @@ from gateway.archive.attempts import Attempts, Tally
 from gateway.archive.clock import microseconds
 from gateway.archive.leases import SeriesLease
 from gateway.archive.places import ARCHIVE
-from gateway.archive.publishing import check_room, publish, staged
+from gateway.archive.publishing import check_room, naming, publish, staged
 from gateway.archive.steps import COMPACTED, STAGED, Hook, Stopped, unwatched
 from storage.dicom.identity import Scope
 from storage.index import Documents, PackingIndex
@@ -66,7 +66,8 @@ class Compactor:
                 written = self._write(path, old)
                 self._at(STAGED)
                 publish(written, self._index, self._stores, lease, now=self._clock(), at=self._at)
-                self._index.repack(old, written.pack)
+                with naming(self._index, written.pack.location, self._clock()):
+                    self._index.repack(old, written.pack)
                 metrics.packed("compacted", len(old.instances), written.pack.location.length)
             self._at(COMPACTED)
         _log.info("pack compacted", key=old.location.key, instances=len(old.instances))

@@ -94,6 +94,18 @@ def announce_removal(index: PackingIndex, location: Location, now: int) -> None:
     index.doom([location], now + (_UNNAMED_SECONDS + location.length // _LEAST_BYTES_PER_SECOND) * SECOND)
 
 
+@contextmanager
+def naming(index: PackingIndex, location: Location, now: int) -> Iterator[None]:
+    """Around what names a pack that was published: after a Conflict its removal does not wait for the announced hour,
+    for it may hold what was deleted in the meantime.
+    """
+    try:
+        yield
+    except Conflict:
+        index.doom([location], now)
+        raise
+
+
 def is_named(index: PackingIndex, study_uid: str, series_uid: str, key: str) -> bool:
     """Whether the index names a pack that lies there: then it is not to be touched."""
     return any(pack.location.key == key for pack in index.packs(Scope(study_uid, series_uid)))

@@ -15,7 +15,7 @@ from gateway.archive.attempts import Attempts, Tally
 from gateway.archive.clock import SECOND, microseconds
 from gateway.archive.leases import SeriesLease
 from gateway.archive.places import ARCHIVE
-from gateway.archive.publishing import check_room, publish, staged
+from gateway.archive.publishing import check_room, naming, publish, staged
 from gateway.archive.read_ahead import Opened, opened
 from gateway.archive.steps import SEALED, STAGED, Hook, Stopped, unwatched
 from storage.dicom.identity import Scope
@@ -107,7 +107,8 @@ class Sealer:
                         written, sealed, first = self._write(path, Scope(study_uid, series_uid), first, following)
                         self._at(STAGED)
                         publish(written, self._index, self._stores, lease, now=self._clock(), at=self._at)
-                        self._index.seal(written.pack, sealed)
+                        with naming(self._index, written.pack.location, self._clock()):
+                            self._index.seal(written.pack, sealed)
                         self._at(SEALED)
                     packs.append(written.pack)
                     _tell(written.pack)

@@ -14,7 +14,7 @@ from storage.dicom.identity import Scope
 from storage.objects.memory import MemoryStore
 from storage.packs import Pack
 from storage.packs.read import recover
-from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, file_of
+from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, file_of, once
 from tests.unit.fake_packing import FakePackingIndex
 
 DAY = 24 * HOUR
@@ -102,6 +102,21 @@ def test_killed_at_any_step_the_next_run_finishes(archive: Archive, step: str) -
     archive.check_all_is_read_back()
     archive.check_nothing_is_left_over()
     assert file_of(1, 1, 1) not in bytes_in(archive.stores["archive"])
+
+
+def test_what_is_deleted_while_it_is_written_anew_is_gone_as_soon(archive: Archive) -> None:
+    archive.store(numbers=(1, 2, 3))
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY, SERIES, f"{SERIES}.1"))
+    late = once(VERIFIED, lambda: archive.remove(Scope(STUDY, SERIES, f"{SERIES}.2")))
+    assert compactor(archive, at=late).run_once().failed == 1
+    assert file_of(1, 1, 2) in bytes_in(archive.stores["archive"])
+    compactor(archive).run_once()
+    archive.clock.pass_(61)  # type: ignore[attr-defined]
+    archive.sweeper().run_once()
+    assert file_of(1, 1, 2) not in bytes_in(archive.stores["archive"])
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
 
 
 def test_a_pack_that_is_damaged_stays_and_is_told_of(archive: Archive) -> None:
