@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+CORES ?= auto
 
 .PHONY: setup run test test-all lint bench clean lock
 
@@ -20,11 +21,11 @@ run: setup
 
 test: setup lint
 	@tests/peers.sh
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(CORES) $(ARGS)
 
 test-all: setup lint
 	@tests/peers.sh
-	$(BIN)/python -m pytest -m 'long or not long' $(ARGS)
+	$(BIN)/python -m pytest -n $(CORES) -m 'long or not long' $(ARGS)
 
 lint: setup
 	$(BIN)/ruff check .
