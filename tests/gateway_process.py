@@ -6,17 +6,28 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 
 class GatewayProcess:
-    """Start on enter, SIGTERM on exit; `kill` and `start` as often as a test likes, on the same data folder."""
+    """Start on enter, SIGTERM on exit; `kill` and `start` as often as a test likes, on the same data folder.
 
-    def __init__(self, data: Path, *arguments: str, env: dict[str, str] | None = None) -> None:
+    `program` is what Python runs: the gateway, or what runs it in its turn.
+    """
+
+    def __init__(
+        self,
+        data: Path,
+        *arguments: str,
+        env: dict[str, str] | None = None,
+        program: Sequence[str] = ("-m", "gateway"),
+    ) -> None:
         self.data = data
         self.arguments = arguments
+        self.program = program
         self.env = {"GATEWAY_SPOOL__MIN_FREE_BYTES": "0", **(env or {})}
         self.process: subprocess.Popen[str] | None = None
         self.output: list[str] = []
@@ -28,7 +39,7 @@ class GatewayProcess:
         return f"{self.web}/dicomweb"
 
     def start(self, timeout_seconds: float = 30) -> None:
-        command = [sys.executable, "-m", "gateway", "serve", "--data", str(self.data)]
+        command = [sys.executable, *self.program, "serve", "--data", str(self.data)]
         command += ["--web", "127.0.0.1:0", "--dimse", "127.0.0.1:0", *self.arguments]
         self.output = []
         self.process = subprocess.Popen(
