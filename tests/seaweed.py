@@ -140,6 +140,31 @@ class Seaweed:
         self._until_answered(self.s3, "/healthz", b"")
         self._until_answered(self.master, "/dir/assign", b'"fid"')
 
+    @contextmanager
+    def secure_door(self, certificate: Path, key: Path) -> Iterator[int]:
+        """The port of one more door, which speaks TLS and knows `{bucket}.localhost` as a bucket's host."""
+        (port,) = free_port_pairs(1)
+        self._run(
+            *("s3", "-ip.bind=127.0.0.1", *_ports(port), f"-filer=127.0.0.1:{self.filer}.{self.filer + 1}"),
+            *("-config=s3.json", f"-localSocket=s3-{port}.sock", "-port.iceberg=0", "-port.lance=0"),
+            *("-cacheCapacityMB=0", "-autoCreateBucket=false", "-domainName=localhost"),
+            *(f"-cert.file={certificate}", f"-key.file={key}"),
+        )
+        door = self._processes[-1]
+
+        def answered() -> bool:
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=5):
+                return True
+            return False
+
+        try:
+            self._wait(answered, "door with TLS")
+            yield port
+        finally:
+            door.kill()
+            door.wait()
+            self._processes.remove(door)
+
     def prepare(self) -> None:
         """Lay out the folder, once, before the first start."""
         for name in ("master", "volume", "filer"):

@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
             region_name=settings.region or None,
         )
         region = session.region_name or _DEFAULT_REGION
+        _check_authority(settings.ca_file)
         client = session.client(
             "s3",
             endpoint_url=settings.endpoint or None,
@@ -69,6 +71,17 @@ def _with_md5(params: dict[str, Any], **_: Any) -> None:
     params["context"].pop("checksum", None)
     digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
     params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+
+
+def _check_authority(file: Path | None) -> None:
+    """Raises Unavailable when there is a file that cannot be used: TLS itself would not say which."""
+    if file is None:
+        return
+    try:
+        ssl.create_default_context(cafile=file)
+    except OSError as error:  # SSLError is one
+        why = "it holds no certificate (PEM)" if isinstance(error, ssl.SSLError) else error.strerror
+        raise Unavailable(f"the ca_file {os.fspath(file)} of the S3 store cannot be used: {why}") from error
 
 
 def _secret(file: Path | None) -> str | None:

@@ -1,6 +1,7 @@
 """What the refusals of an S3 server and of the network mean for an object store: one table, in a technician's words."""
 
 import re
+import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -16,6 +17,7 @@ from botocore.exceptions import (
     SSLError,
 )
 from urllib3 import exceptions as network
+from urllib3.util.ssl_match_hostname import CertificateError
 
 from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
 from storage.objects.spans import outside
@@ -52,6 +54,22 @@ _HINTS = {
     "NoSuchBucket": "there is no such bucket; make it, or correct its name",
     "NotImplemented": "the server does not know this request",
 }
+_UNKNOWN_AUTHORITY = (
+    "its certificate is not signed by an authority that is known here; name the authority's file (PEM) by ca_file=... "
+    "in the URL"
+)
+_OTHER_HOST = "its certificate is for another host; write the name that is in it into endpoint=... of the URL"
+_CERTIFICATE = {  # by the codes of OpenSSL, X509_V_ERR_...
+    9: "its certificate is not valid yet; see whether the clock of this machine is right",
+    10: "its certificate has expired; have it renewed",
+    18: _UNKNOWN_AUTHORITY,  # signed by itself
+    19: _UNKNOWN_AUTHORITY,  # the authority's came along, signed by itself
+    20: _UNKNOWN_AUTHORITY,
+    21: _UNKNOWN_AUTHORITY,
+    62: _OTHER_HOST,
+    64: _OTHER_HOST,  # an address instead of a name
+}
+_NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
 
 
 def code_in(body: bytes) -> str:
@@ -91,10 +109,7 @@ def translated(verb: str) -> Iterator[None]:
     except NoCredentialsError as error:
         raise no_credentials() from error
     except (SSLError, network.SSLError) as error:
-        raise Unavailable(
-            "the S3 store is not trusted: its certificate is not valid for this host or not signed by a known "
-            "authority; name the authority's file by ca_file=... in the URL"
-        ) from error
+        raise _distrust(error) from error
     except network.EmptyPoolError as error:
         raise Exhausted("all connections to the S3 store are in use") from error
     except (
@@ -110,6 +125,23 @@ def translated(verb: str) -> Iterator[None]:
         raise Passing(f"the connection to the S3 store broke ({type(error).__name__})") from error
     except BotoCoreError as error:
         raise Unavailable(f"the S3 store cannot be used to {verb} ({type(error).__name__})") from error
+
+
+def _distrust(error: BaseException) -> Unavailable:
+    """For a connection that TLS did not come to or keep up: only a break of it may pass by itself."""
+    reason: BaseException | None = error
+    while reason is not None and not isinstance(reason, ssl.SSLError | CertificateError):
+        reason = reason.__cause__ or reason.__context__
+    if isinstance(reason, CertificateError):  # boto3 compares names by itself
+        return Unavailable(f"the S3 store is not trusted: {_OTHER_HOST}")
+    if isinstance(reason, ssl.SSLCertVerificationError):
+        said = _CERTIFICATE.get(reason.verify_code, f"its certificate is not accepted ({reason.verify_message})")
+        return Unavailable(f"the S3 store is not trusted: {said}")
+    if reason is not None and reason.reason in _NOT_TLS:
+        return Unavailable(
+            "the S3 store does not speak TLS at its endpoint: write endpoint=http://..., or its TLS port"
+        )
+    return Passing("the connection to the S3 store broke (TLS)")
 
 
 def no_credentials() -> Unavailable:
