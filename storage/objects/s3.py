@@ -42,7 +42,7 @@ class S3Store:
     """
 
     def __init__(self, settings: S3Settings, *, part_bytes: int = _PART_BYTES) -> None:
-        """Send nothing to the store yet. Raises Unavailable when credentials that are named cannot be read."""
+        """Send nothing to the store yet. Raises Unavailable when there are no credentials."""
         self._settings = settings
         self._part_bytes = part_bytes
         self._client, self._wire = connect(settings)

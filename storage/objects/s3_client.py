@@ -14,6 +14,7 @@ from botocore.exceptions import BotoCoreError
 from botocore.loaders import Loader
 
 from storage.errors import Unavailable
+from storage.objects.s3_errors import no_credentials
 from storage.objects.s3_settings import S3Settings
 from storage.objects.s3_wire import Wire
 
@@ -24,7 +25,7 @@ _MODELS = Loader()  # what boto3 knows of S3: large, slow to read, and the same 
 def connect(settings: S3Settings) -> tuple[Any, Wire]:
     """boto3's client and our own wire, with the same address and credentials. Sends nothing to the store yet.
 
-    Raises Unavailable when the files or the profile that the settings name cannot be read.
+    Raises Unavailable when there are no credentials, or the files or the profile that the settings name cannot be read.
     """
     try:
         core = botocore.session.Session(profile=settings.profile or None)
@@ -37,6 +38,9 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
         )
         region = session.region_name or _DEFAULT_REGION
         _check_authority(settings.ca_file)
+        credentials = session.get_credentials()
+        if credentials is None:  # the client would look for them once more: seconds, when a metadata service is silent
+            raise Unavailable(f"the bucket {settings.bucket} cannot be used: {no_credentials()}")
         client = session.client(
             "s3",
             endpoint_url=settings.endpoint or None,
@@ -45,7 +49,7 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
             config=_config(settings),
         )
         client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
-        return client, Wire(settings, str(client.meta.endpoint_url), region, session.get_credentials())
+        return client, Wire(settings, str(client.meta.endpoint_url), region, credentials)
     except BotoCoreError as error:
         raise Unavailable(f"the S3 store cannot be used: {error}") from error
     except OSError as error:

@@ -14,7 +14,7 @@ from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
 from urllib3 import BaseHTTPResponse, HTTPConnectionPool, HTTPSConnectionPool, Timeout
 
-from storage.objects.s3_errors import code_in, no_credentials, refusal, translated
+from storage.objects.s3_errors import code_in, refusal, translated
 from storage.objects.s3_payload import Payload
 from storage.objects.s3_settings import S3Settings
 
@@ -86,8 +86,6 @@ class Wire:
         self._pool.close()
 
     def _signed(self, method: str, path: str, headers: dict[str, str], payload: Payload | None) -> dict[str, str]:
-        if self._credentials is None:
-            raise no_credentials()
         request = AWSRequest(method=method, url=self._origin + path, headers=headers)
         request.context["payload"] = _NOTHING_SHA256 if payload is None else payload.sha256 or _UNSIGNED
         _Signer(self._credentials.get_frozen_credentials(), "s3", self._region).add_auth(request)

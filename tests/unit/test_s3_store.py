@@ -1,7 +1,11 @@
 """An S3 store on a real server behind a network that fails: what is retried, resumed, refused and named."""
 
+import os
+import socket
+import threading
 import uuid
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -324,7 +328,7 @@ def refused(store: S3Store) -> str:
 
 
 def test_the_check_names_what_is_missing(
-    open_store: Any, proxy: S3Proxy, seaweed: Seaweed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    open_store: Any, proxy: S3Proxy, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "no such bucket" in refused(open_store(bucket="not-there", checked=False))
     store = open_store(checked=False)
@@ -345,11 +349,49 @@ def test_the_check_names_what_is_missing(
         text = refused(S3Store(parse_s3_url(plain)))
         assert said in text
         assert access not in text and secret not in text
-    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+
+
+@pytest.fixture
+def metadata_requests(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[socket.socket]]:
+    """Nothing has credentials but a metadata service of a cloud, which never answers: who asked it."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
     monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "none"))
     monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(tmp_path / "none"))
+    asked: list[socket.socket] = []
+    listener = socket.create_server(("127.0.0.1", 0))
+    monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", f"http://127.0.0.1:{listener.getsockname()[1]}")
+
+    def accept() -> None:
+        with suppress(OSError):
+            while True:
+                asked.append(listener.accept()[0])
+
+    thread = threading.Thread(target=accept)
+    thread.start()
+    yield asked
+    listener.shutdown(socket.SHUT_RDWR)
+    listener.close()
+    thread.join()
+    for one in asked:
+        one.close()
+
+
+def test_without_credentials_a_silent_metadata_service_is_asked_once(
+    metadata_requests: list[socket.socket], proxy: S3Proxy
+) -> None:
+    with pytest.raises(Unavailable, match=f"the bucket {BUCKET} .*there are no credentials.*AWS_ACCESS_KEY_ID"):
+        S3Store(parse_s3_url(f"s3://{BUCKET}?endpoint={proxy.endpoint}"))
+    assert len(metadata_requests) == 2, "one for a token, one without, a second each"
+
+
+def test_the_metadata_service_is_not_asked_when_that_is_switched_off(
+    metadata_requests: list[socket.socket], proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    assert "AWS_ACCESS_KEY_ID" in refused(S3Store(parse_s3_url(plain)))
+    with pytest.raises(Unavailable, match="there are no credentials"):
+        S3Store(parse_s3_url(f"s3://{BUCKET}?endpoint={proxy.endpoint}"))
+    assert metadata_requests == []
 
 
 def test_files_with_keys_are_read_and_what_is_no_key_is_named(tmp_path: Path) -> None:
