@@ -8,9 +8,12 @@ from gateway.archive.places import ARCHIVE, COPY, SPOOL
 from gateway.cli.check_config import _without_password
 from gateway.compose import Gateway, Role, compose, open_places
 from gateway.config import Archive, ArchiveCache, Config, ConfigError, Copies, Index, Spool
+from storage.errors import Unavailable
+from storage.objects import s3_check
 from storage.objects.disk import DiskStore
 from storage.objects.fallback import FallbackStore
 from storage.objects.s3 import S3Store
+from tests.seaweed import Seaweed
 
 BUCKET = "s3://bucket/prefix?endpoint=http://127.0.0.1:1"
 
@@ -113,3 +116,27 @@ def test_a_password_in_the_url_of_the_index_is_refused_and_not_repeated(tmp_path
 )
 def test_passwords_are_not_shown(url: str, shown: str) -> None:
     assert _without_password(url) == shown
+
+
+@pytest.mark.parametrize("overwrites", [False, True])
+@pytest.mark.parametrize("place", [SPOOL, ARCHIVE, COPY])
+def test_a_server_that_writes_a_key_twice_is_refused_as_spool_alone(
+    tmp_path: Path, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch, place: str, overwrites: bool
+) -> None:
+    if overwrites:
+        monkeypatch.setattr(s3_check, "_refuses_twice", lambda *_: False)
+    url = seaweed.url(seaweed.make_bucket("twice"), tmp_path.name)
+    section = {
+        SPOOL: {"spool": Spool(url=url, min_free_bytes=0)},
+        ARCHIVE: {"archive": Archive(url=url)},
+        COPY: {"copies": Copies(url=url)},
+    }
+    gateway = compose(Config.model_validate({"data": tmp_path, **section[place]}), Role.WORKERS)
+    try:
+        if overwrites and place == SPOOL:
+            with pytest.raises(Unavailable, match=r"\[spool\] url: this S3 server .* use a folder as spool"):
+                gateway.start()
+        else:
+            gateway.start()
+    finally:
+        gateway.stop(30)
