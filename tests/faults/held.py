@@ -7,12 +7,11 @@ there is a file `armed` in FOLDER, the next thread that comes to the point makes
 ever. ARGUMENTS are those of the `gateway` command, or `delete DATA UID...`, which deletes as a door would.
 """
 
-import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from importlib import import_module
 from pathlib import Path
 from types import TracebackType
@@ -27,7 +26,8 @@ from gateway.cli.closed_doors import opened
 from gateway.config import load
 from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
-from tests.faults.ledger import PATIENCE_SECONDS, environment
+from tests.faults.commands import Command
+from tests.faults.ledger import PATIENCE_SECONDS
 
 
 class Point:
@@ -56,24 +56,22 @@ class Held:
     def __init__(self, point: Point, *arguments: str) -> None:
         point.arm()
         self._point = point
-        self._command = [sys.executable, *point.program, *arguments]
+        self._act = partial(main, *point.program[2:], *arguments)
 
     def __enter__(self) -> None:
-        self._process = subprocess.Popen(
-            self._command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment()
-        )
+        self._command = Command(self._act, {})
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._point.reached():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                self._process.kill()
-                raise AssertionError(f"it did not come to the point: {self._process.communicate()[0].decode()}")
+            if not self._command.runs() or time.monotonic() > deadline:
+                said = self._command.said
+                self._command.kill()
+                raise AssertionError(f"it did not come to the point: {said}")
             time.sleep(0.02)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._process.kill()
-        self._process.communicate()
+        self._command.kill()
 
 
 def main(point: str, folder: str, *arguments: str) -> None:

@@ -1,28 +1,25 @@
 """What was sent to a gateway and what it acknowledged, held against what it has: exactly that, each once, as sent."""
 
 import itertools
-import os
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 import httpx
 from pydicom.dataset import Dataset
 
 from gateway.dimse import command
 from tests import samples
-from tests.dimse.peers import RawPeer
+from tests.dimse.peers import RawPeer, data_pdu, pdv
 from tests.gateway_process import GatewayProcess
 
 PATIENCE_SECONDS = 90
 DICOM = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 _SENDERS = 4
+_PDV_BYTES = 65536
 _PAUSE_SECONDS = 0.1
 Key = tuple[str, str, str]  # study, series, instance
 
@@ -79,7 +76,11 @@ class Ledger:
         with RawPeer(gateway.dimse, timeout=PATIENCE_SECONDS) as peer:
             try:
                 peer.associate()
-                status = peer.store(data, sop_uid=sop_uid).number(command.STATUS)
+                peer.send(data_pdu(pdv(3, 3, peer.store_command(sop_uid=sop_uid))))
+                for start in range(0, len(data), _PDV_BYTES):
+                    last = 2 if start + _PDV_BYTES >= len(data) else 0
+                    peer.send(data_pdu(pdv(3, last, data[start : start + _PDV_BYTES])))
+                status = peer.response().number(command.STATUS)
             except AssertionError as error:  # the connection ended before or inside the answer
                 raise ConnectionError from error
             if status != 0x0000:
@@ -210,21 +211,3 @@ def sending(gateway: GatewayProcess, ledger: Ledger, todo: Iterable[Dataset]) ->
         yield
     finally:
         senders.join()
-
-
-def environment(more: Mapping[str, str] = MappingProxyType({})) -> dict[str, str]:
-    """That of this process, `more`, and no reserve of free space."""
-    return {**os.environ, "GATEWAY_SPOOL__MIN_FREE_BYTES": "0", **more}
-
-
-def run(gateway: GatewayProcess, *arguments: str, status: int = 0) -> str:
-    """A command on the gateway's data, beside it: what it said."""
-    done = subprocess.run(
-        [sys.executable, "-m", "gateway", *arguments, "--data", str(gateway.data)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        env=environment(gateway.env),
-    )
-    assert done.returncode == status, done.stdout + done.stderr
-    return done.stdout

@@ -1,16 +1,19 @@
 """Servers that the gateway needs are killed and come back while it stores and seals: nothing is lost, nothing twice."""
 
+import resource
 import sqlite3
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 from pydicom.dataset import Dataset
 
 from tests import samples
-from tests.faults.ledger import Ledger, run, sending, until
+from tests.faults.commands import run
+from tests.faults.ledger import Ledger, sending, until
 from tests.gateway_process import GatewayProcess
 from tests.postgres import Postgres, postgres
 from tests.seaweed import Seaweed
@@ -134,3 +137,27 @@ def test_the_database_is_killed(tmp_path: Path, database: Postgres) -> None:
 @pytest.mark.timeout(1800)
 def test_the_database_is_killed_again_and_again(tmp_path: Path, database: Postgres) -> None:
     postgres_outages(tmp_path, database, rounds=6, series=20, patient=True)
+
+
+def test_the_disk_is_full_while_packs_are_written(tmp_path: Path) -> None:
+    """A limit on the size of files makes the kernel refuse writes in the middle, as a full disk does."""
+    env = {"GATEWAY_ARCHIVE__SEAL_AFTER_SECONDS": "3600", "GATEWAY_ARCHIVE__SEAL_BYTES": str(8 << 20)}
+    ledger = Ledger()
+    with GatewayProcess(tmp_path / "data", env=env) as gateway:
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (6 << 20, resource.RLIM_INFINITY))
+        with sending(gateway, ledger, [samples.ct(1, 1, n, size=512) for n in range(18)]):
+            pass
+        until(lambda: 'gateway_upkeep_stalled{act="seal"} 1.0' in metrics(gateway), "sealing fails")
+        with sending(gateway, ledger, slices(2, 1, 3)):
+            pass
+        assert count(gateway, "packs") == 0
+        ledger.check_all(gateway)
+        resource.prlimit(gateway.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        until(lambda: count(gateway, "packs") == 1, "it is sealed when there is room")
+        ledger.check_all(gateway)
+        assert len(list((tmp_path / "data").rglob("*.zip"))) == 1
+        run(gateway, "verify")
+
+
+def metrics(gateway: GatewayProcess) -> str:
+    return httpx.get(f"{gateway.web}/metrics", timeout=60).raise_for_status().text
