@@ -7,6 +7,7 @@ import errno
 import os
 import zlib
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -245,8 +246,9 @@ class PackWriter:
 
     def close(self) -> None:
         """Release everything; an unfinished file is removed."""
-        self._metadata.close()
-        self._file.close()
+        for file in (self._metadata, self._file):
+            with suppress(OSError):  # what found no room before finds none now; what is finished was flushed
+                file.close()
         if not self._finished:
             self._path.unlink(missing_ok=True)
 

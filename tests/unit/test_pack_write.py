@@ -1,6 +1,7 @@
 import gzip
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -197,6 +198,18 @@ def test_nothing_is_added_to_a_pack_whose_metadata_is_large(tmp_path: Path, monk
 def test_a_folder_that_is_not_there_is_unavailable(tmp_path: Path) -> None:
     with pytest.raises(Unavailable):
         writer(tmp_path / "none" / "pack.zip")
+
+
+def test_a_disk_that_is_full_is_exhausted_and_nothing_is_left(tmp_path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
+    try:
+        with pytest.raises(Exhausted), writer(tmp_path / "pack.zip") as pack:
+            pack.add(FEW[0].packed, FEW[0].metadata, [FEW[0].data])
+            pack.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_merkle_root_is_that_of_the_certificate_logs() -> None:
