@@ -130,7 +130,7 @@ def postgres_outages(tmp_path: Path, database: Postgres, rounds: int, series: in
 
 
 def test_the_database_is_killed(tmp_path: Path, database: Postgres) -> None:
-    postgres_outages(tmp_path, database, rounds=2, series=6, patient=False)
+    postgres_outages(tmp_path, database, rounds=1, series=6, patient=False)
 
 
 @pytest.mark.long
