@@ -17,6 +17,7 @@ from tests.faults.held import Held, Point
 from tests.faults.ledger import Ledger, NotAcknowledged, sending, until
 from tests.gateway_process import GatewayProcess
 
+pytestmark = pytest.mark.timeout(300)  # servers start and stop, also on a machine that is busy
 LOOSE = {"GATEWAY_ARCHIVE__SEAL": "false"}
 SEALING = {"GATEWAY_ARCHIVE__SEAL_AFTER_SECONDS": "0"}
 TO_BE_PUT, LIES = "storage.objects.disk:DiskStore.put:before", "storage.objects.disk:DiskStore.put:after"

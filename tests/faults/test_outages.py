@@ -19,6 +19,7 @@ from tests.postgres import Postgres, postgres
 from tests.seaweed import Seaweed
 from tests.seaweed import seaweed as fresh_seaweed
 
+pytestmark = pytest.mark.timeout(300)  # servers start and stop, also on a machine that is busy
 IMPATIENT = "&retry_seconds=1&connect_timeout_seconds=1&read_timeout_seconds=5"
 SEALING = {"GATEWAY_ARCHIVE__SEAL_AFTER_SECONDS": "0"}
 

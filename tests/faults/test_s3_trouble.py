@@ -21,6 +21,7 @@ from tests.gateway_process import GatewayProcess
 from tests.s3_proxy import S3Proxy, Trouble, s3_proxy
 from tests.seaweed import Seaweed
 
+pytestmark = pytest.mark.timeout(300)  # servers start and stop, also on a machine that is busy
 STUDY = f"{samples.ROOT}.1"
 BY_COMMAND = {"GATEWAY_ARCHIVE__SEAL_AFTER_SECONDS": "3600"}
 NOT_CACHED = {"GATEWAY_ARCHIVE__CACHE__MAX_BYTES": "0"}
