@@ -288,7 +288,7 @@ def _make(folder: Path) -> None:
 
 
 def _path_of(url: str, scheme: str) -> Path:
-    """`scheme:///relative` or `scheme:////absolute` for SQLite; `file:///absolute` or `file:relative` for folders."""
+    """`sqlite:///relative` or `sqlite:////absolute`; `file:///absolute` alone for folders."""
     parts = urlsplit(url)
     path = unquote(parts.path)
     if parts.scheme != scheme or parts.netloc or not path.strip("/"):

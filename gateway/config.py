@@ -57,7 +57,10 @@ def _origin(value: str) -> str:
 def _store_url(value: str) -> str:
     if value.startswith("s3:"):
         parse_s3_url(value)
-    elif value and (not value.startswith("file:") or not urlsplit(value).path.strip("/") or urlsplit(value).netloc):
+        return value
+    parts = urlsplit(value)
+    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/") and parts.path.strip("/")
+    if value and not is_folder:
         raise ValueError('write it as "file:///absolute/folder" or "s3://bucket/prefix?endpoint=http://host:port"')
     return value
 
