@@ -13,7 +13,7 @@ import typer
 from gateway.archive import ArchiveReader
 from gateway.archive.guarded import GuardedArchive
 from gateway.cli.closed_doors import opened
-from gateway.cli.tale import Tale
+from gateway.cli.tale import Tale, in_words
 from gateway.config import ConfigError, load
 from gateway.security.caller import Caller, Right
 from gateway.security.policy import RightsPolicy
@@ -53,7 +53,7 @@ def export(
             archive = GuardedArchive(gateway.local, RightsPolicy(), gateway.audit)
             done = _export(archive, study, medium, dicomdir, by, tale)
     except (ConfigError, StorageError, OSError) as error:
-        tale.end({}, "", FAILED, str(error))
+        tale.end({}, "", FAILED, in_words(error))
         raise typer.Exit(FAILED) from None
     if target != "-":
         _tell(done, target, dicomdir, tale)

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.closed_doors import opened
-from gateway.cli.tale import Tale
+from gateway.cli.tale import Tale, in_words
 from gateway.config import Config, ConfigError, load
 from gateway.upkeep.rebuild import Done, Fate, is_empty, rebuild
 from storage.errors import StorageError
@@ -38,7 +38,7 @@ def reindex(
         settings = load(config, _flags(data, into))
         status = _run(settings, tale, resume, threads)
     except (ConfigError, StorageError, OSError) as error:
-        tale.end({}, "", NOTHING_DONE, str(error))
+        tale.end({}, "", NOTHING_DONE, in_words(error))
         raise typer.Exit(NOTHING_DONE) from None
     raise typer.Exit(status)
 

@@ -12,7 +12,7 @@ import typer
 from gateway.archive.leases import Busy
 from gateway.archive.sealer import Sealer
 from gateway.cli.closed_doors import opened
-from gateway.cli.tale import Tale
+from gateway.cli.tale import Tale, in_words
 from gateway.compose import Gateway, sealing
 from gateway.config import Config, ConfigError, load
 from storage.dicom.identity import Scope, uid
@@ -51,7 +51,7 @@ def seal(
         with opened(settings) as gateway:
             status = _run(gateway, settings, scope, tale)
     except (ConfigError, StorageError, OSError) as error:
-        tale.end({}, "", NOT_RUN, str(error))
+        tale.end({}, "", NOT_RUN, in_words(error))
         raise typer.Exit(NOT_RUN) from None
     raise typer.Exit(status)
 
@@ -70,7 +70,7 @@ def _run(gateway: Gateway, settings: Config, scope: Scope | None, tale: Tale) ->
         found = sorted({(one.identity.study_uid, one.identity.series_uid) for one in index.locate(scope)})
         total = len(found)
     with tale.progress("series", total):
-        return Run(sealer, tale).seal(found)
+        return Run(sealer, tale).seal(found, total)
 
 
 def everything_loose(index: PackingIndex) -> Iterator[Series]:
@@ -97,8 +97,11 @@ class Run:
     pause: Callable[[float], None] = time.sleep
     counts: "Counter[str]" = field(default_factory=Counter)
 
-    def seal(self, found: Iterable[Series]) -> int:
-        """Seal all of them; the exit status. Those that another worker is at are tried again after the others."""
+    def seal(self, found: Iterable[Series], total: int) -> int:
+        """Seal all of them; the exit status. Those that another worker is at are tried again after the others.
+
+        `total` is how many there are: when the archive is away it ends at once, and the others are left.
+        """
         problem = ""
         busy: list[Series] = []
         try:
@@ -111,6 +114,8 @@ class Run:
                 self._each(again, busy)
         except (Exhausted, Unavailable) as error:
             problem = str(error)
+            busy.clear()
+            self.counts["failed"] = max(total - self.counts["done"], 1)
         for study_uid, series_uid in busy:
             self._fail(study_uid, series_uid, "another worker is at it")
         return self._end(problem)
@@ -128,6 +133,8 @@ class Run:
                 if isinstance(error, Exhausted) or (isinstance(error, Unavailable) and not isinstance(error, Damaged)):
                     raise
                 self._fail(*name, str(error))
+            else:
+                self.counts["done"] += 1
             self.tale.advance(1)
 
     def _one(self, study_uid: str, series_uid: str) -> None:

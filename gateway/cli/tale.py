@@ -59,6 +59,13 @@ class Tale:
             print(line)
 
 
+def in_words(error: Exception) -> str:
+    """What to tell a person of an error: of one of the operating system no number, but what it is about."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
 def _print_json(value: object) -> None:
     sys.stdout.write(json.dumps(value, ensure_ascii=False, default=str) + "\n")
     sys.stdout.flush()

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from gateway.cli.closed_doors import opened
-from gateway.cli.tale import Tale
+from gateway.cli.tale import Tale, in_words
 from gateway.config import Config, ConfigError, load
 from gateway.upkeep.findings import Checked
 from gateway.upkeep.verification import verify as verified
@@ -39,7 +39,7 @@ def verify(
         study = Scope(uid(scope, "Study Instance UID")) if scope else None
         status = _run(settings, tale, study, repair, threads)
     except (ConfigError, StorageError, OSError) as error:
-        tale.end({}, "", NOT_RUN, str(error))
+        tale.end({}, "", NOT_RUN, in_words(error))
         raise typer.Exit(NOT_RUN) from None
     raise typer.Exit(status)
 

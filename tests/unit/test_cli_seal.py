@@ -138,7 +138,7 @@ def test_what_another_is_at_is_tried_again_and_then_told_of(
     pauses: list[float] = []
     with SeriesLease(archive.index, STUDY, SERIES):
         run = Run(archive.sealer(), Tale(as_json=True), pause=pauses.append)
-        assert run.seal(everything_loose(archive.index)) == 1
+        assert run.seal(everything_loose(archive.index), 2) == 1
     assert len(pauses) == 90
     assert "another worker is at it" in capsys.readouterr().out
     assert [pack.series_uid for pack in archive.index.packs()] == [f"{STUDY}.2"]
@@ -154,9 +154,28 @@ def test_when_the_archive_is_away_it_ends_at_once(archive: Archive, capsys: pyte
         raise Unavailable("the bucket does not answer")
 
     archive.stores = {**archive.stores, "archive": WatchedStore(archive.stores["archive"], away)}
-    assert Run(archive.sealer(), Tale(as_json=True)).seal(everything_loose(archive.index)) == 2
+    assert Run(archive.sealer(), Tale(as_json=True)).seal(everything_loose(archive.index), 3) == 2
     assert len(puts) == 1
-    assert "the bucket does not answer" in capsys.readouterr().out
+    found = json.loads(capsys.readouterr().out)["summary"]
+    assert (found["series"], found["failed"], found["exit_status"]) == (0, 3, 2)
+    assert found["problem"] == "the bucket does not answer"
+
+
+def test_what_is_left_when_the_archive_goes_away_is_counted(
+    archive: Archive, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for series in range(1, 5):
+        archive.store(1, series)
+    puts: list[str] = []
+
+    def goes_away(method: str, key: str) -> None:
+        puts.append(key)
+        if len(puts) > 4:
+            raise Unavailable("the bucket does not answer")
+
+    archive.stores = {**archive.stores, "archive": WatchedStore(archive.stores["archive"], goes_away)}
+    assert Run(archive.sealer(), Tale(as_json=False)).seal(everything_loose(archive.index), 4) == 1
+    assert f"{4 - len(list(archive.index.packs()))} not sealed" in capsys.readouterr().out
 
 
 def test_many_series_are_asked_for_some_at_a_time(archive: Archive) -> None:
@@ -165,7 +184,7 @@ def test_many_series_are_asked_for_some_at_a_time(archive: Archive) -> None:
     limits: list[int] = []
     unsealed = archive.index.unsealed
     archive.index.unsealed = lambda **asked: limits.append(asked["limit"]) or unsealed(**asked)
-    assert Run(archive.sealer(), Tale(as_json=False)).seal(everything_loose(archive.index)) == 0
+    assert Run(archive.sealer(), Tale(as_json=False)).seal(everything_loose(archive.index), 130) == 0
     assert len(list(archive.index.packs())) == 130
     assert max(limits) == 100
 
@@ -176,5 +195,5 @@ def test_series_that_cannot_be_sealed_hide_no_others(archive: Archive) -> None:
         if series <= 115:
             (one,) = archive.index.loose(STUDY, f"{STUDY}.{series}")
             archive.stores["spool"].put(one.location.key, [b"x"], if_absent=False)
-    assert Run(archive.sealer(), Tale(as_json=False)).seal(everything_loose(archive.index)) == 1
+    assert Run(archive.sealer(), Tale(as_json=False)).seal(everything_loose(archive.index), 130) == 1
     assert len(list(archive.index.packs())) == 15
