@@ -21,7 +21,7 @@ from storage.dicom import dicomdir
 from storage.dicom.dicomdir import Filed
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import JsonDataset
-from storage.errors import Conflict
+from storage.errors import Conflict, NotFound
 
 DIRECTORY = "DICOMDIR"
 _EXPLICIT = "1.2.840.10008.1.2.1"
@@ -87,23 +87,35 @@ def _copy(chunks: Iterable[bytes], file: IO[bytes]) -> int:
 
 @contextmanager
 def to_folder(path: Path) -> Iterator[Folder]:
-    """An empty folder to export into; emptied again when the export fails. Raises Conflict when it is not empty."""
+    """An empty folder to export into; when the export fails it is left as it was, or not at all.
+
+    Raises Conflict when it is not empty, OSError.
+    """
     if path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise Conflict(f"{path} is there already, and not an empty folder")
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
     try:
         yield Folder(path)
     except BaseException:
         for entry in path.iterdir():
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+        for folder in made:
+            if not any(folder.iterdir()):
+                folder.rmdir()
         raise
 
 
 @contextmanager
 def to_zip(path: Path) -> Iterator[Zip]:
-    """A ZIP file that is there when the export is complete, not before. Raises Conflict when something is there."""
+    """A ZIP file that is there when the export is complete, not before.
+
+    Raises Conflict when something is there, NotFound without its folder, OSError.
+    """
     if path.exists():
         raise Conflict(f"{path} is there already")
+    if not path.parent.is_dir():
+        raise NotFound(f"there is no folder {path.parent} for the ZIP file")
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         with part.open("xb") as file:

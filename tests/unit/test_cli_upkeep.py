@@ -157,4 +157,15 @@ def test_nothing_is_exported_of_a_study_that_is_not_there(data: Path) -> None:
     target = data.parent / "out"
     assert run("export", "1.2.3", target, "--data", data).exit_code == 2
     assert run("export", STUDY, target, "--zip", "--dicomdir", "--data", data).exit_code == 2
-    assert not target.exists() or not any(target.iterdir())
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("target", "flags", "said"),
+    [("none/out.zip", ["--zip"], "there is no folder"), ("file/out", [], "file/out: Not a directory")],
+)
+def test_a_target_that_cannot_be_is_told_in_words(data: Path, target: str, flags: list[str], said: str) -> None:
+    (data.parent / "file").touch()
+    result = run("export", STUDY, data.parent / target, *flags, "--data", data)
+    assert result.exit_code == 2
+    assert said in result.stderr and "Errno" not in result.stderr

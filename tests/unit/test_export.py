@@ -132,11 +132,13 @@ def test_what_is_there_is_not_touched(shelf: Any, tmp_path: Path) -> None:
 def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
     shelf: Any = Shelf(*FILES)
     shelf.files.append((parse(FILES[0]), FILES[0] + b"broken"))
-    with pytest.raises(Unavailable), to_folder(tmp_path / "out") as folder:
-        export(shelf, STUDY, folder, by=BY)
+    (tmp_path / "mine").mkdir()
+    for target in (tmp_path / "mine", tmp_path / "mine" / "new" / "out"):
+        with pytest.raises(Unavailable), to_folder(target) as folder:
+            export(shelf, STUDY, folder, by=BY)
     with pytest.raises(Unavailable), to_zip(tmp_path / "out.zip") as archive:
         export(shelf, STUDY, archive, by=BY)
-    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+    assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
 
 
 def test_it_is_audited_with_who_took_what(shelf: Any, tmp_path: Path) -> None:
