@@ -4,26 +4,48 @@ The command speaks to people (rich) and to machines (`--json`). Exit status 0: d
 """
 
 from importlib import import_module
+from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-_COMMANDS = ("serve", "store", "search", "seal", "verify", "reindex", "export", "token", "check-config")
+# What the list of commands says of each: the first sentence of its own help.
+COMMANDS = {
+    "serve": "Receive by C-STORE and STOW-RS, answer QIDO-RS and WADO-RS, until SIGTERM or Ctrl-C.",
+    "store": "Store DICOM files; after a run that was not complete, run it again to send only the rest.",
+    "search": "Search studies, series or instances.",
+    "seal": "Seal series now, beside a running gateway or without it.",
+    "verify": "Read every object (packs, loose ones, copies), beside a running gateway or without it.",
+    "reindex": "Rebuild the index from packs and loose objects alone.",
+    "export": "Write every instance of a study as it was received, under numbers; the gateway may run or not.",
+    "token": "Make a bearer token.",
+    "check-config": "Check a configuration file together with the environment.",
+}
+
+
+class _Command(TyperCommand):
+    """A subcommand of which the name and a line are known; imported when it is run: neither a search nor the list of
+    commands need wait for the libraries of a server.
+    """
+
+    def make_context(self, *given: Any, **named: Any) -> Any:
+        assert self.name is not None
+        return _imported(self.name).make_context(*given, **named)
+
+
+def _imported(name: str) -> Any:
+    word = name.replace("-", "_")
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command(name=name)(getattr(import_module(f"gateway.cli.{word}"), word))
+    return typer.main.get_command(alone)
 
 
 class _Commands(TyperGroup):
-    """Imports a subcommand when it is asked for: a search need not wait for the libraries of a server."""
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
 
-    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
-        return list(_COMMANDS)
-
-    def get_command(self, ctx: typer.Context, name: str):  # type: ignore[no-untyped-def,override]
-        if name not in _COMMANDS:
-            return None
-        word = name.replace("-", "_")
-        alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-        alone.command(name=name)(getattr(import_module(f"gateway.cli.{word}"), word))
-        return typer.main.get_command(alone)
+    def get_command(self, ctx: Any, name: str) -> _Command | None:
+        return _Command(name, help=COMMANDS[name]) if name in COMMANDS else None
 
 
 app = typer.Typer(

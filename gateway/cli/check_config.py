@@ -16,7 +16,7 @@ def check_config(
     config: Annotated[Path | None, typer.Argument(metavar="FILE", help="Configuration file (TOML).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the settings, or the error, as JSON.")] = False,
 ) -> None:
-    """Check a configuration file together with the environment; exit status 0 when it can be used, else 2."""
+    """Check a configuration file together with the environment. Exit status 0 when it can be used, else 2."""
     try:
         settings = load(config)
     except ConfigError as error:
