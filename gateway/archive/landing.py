@@ -3,7 +3,6 @@
 See docs/decisions/0013-storing.md.
 """
 
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,7 +12,7 @@ from gateway.archive.incoming import Incoming
 from gateway.archive.places import SPOOL, Places
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import Instance
-from storage.errors import Conflict, NotFound, StorageError, Unavailable
+from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
 from storage.index import Added, InstanceRecord, Location, MetadataIndex, Outcome, Stored
 from storage.objects import keys
 
@@ -40,13 +39,18 @@ class Landing:
         held = self._held(instance)
         if held is not None and self._is_whole(held, instance, incoming):
             return Added(Outcome.SAME, held.revision)
-        if held is None:
-            # A Conflict: what has this key may be about to be deleted, and so would be what takes its place.
-            with suppress(Conflict):
-                return self._take(keys.spool(instance.identity, instance.digest), instance, incoming, source)
-        return self._take(
-            keys.spool(instance.identity, instance.digest, secrets.token_hex(8)), instance, incoming, source
-        )
+        location = self._put(keys.spool(instance.identity, instance.digest), instance, incoming)
+        try:
+            added = self._index.add(InstanceRecord(instance, location, self._clock(), source))
+        except Exhausted:  # it was not committed
+            self._delete(location)
+            raise
+        except Exception:  # it may have been, or be yet
+            self._doom(location)
+            raise
+        if added.outcome is Outcome.SAME:  # and lies elsewhere: another was faster
+            self._delete(location)
+        return added
 
     def served(self, identity: Identity) -> Stored:
         """Where the version lies that is served now. Raises NotFound."""
@@ -98,11 +102,10 @@ class Landing:
         if not self._names(held):
             return False
         _log.error("stored object is lost or cut short", key=held.location.key)
-        healed = self._heal(held, instance, incoming, lost=length is None)
+        self._heal(held, instance, incoming, lost=length is None)
         if self._names(held):
             return True
-        if healed and length is None:  # else it may be another's by now, who is about to tell the index
-            self._take_back(instance, held.location)
+        self._doom(held.location)
         return False
 
     def _length(self, key: str) -> int | None:
@@ -111,35 +114,20 @@ class Landing:
         except NotFound:
             return None
 
-    def _heal(self, held: Stored, instance: Instance, incoming: Incoming, *, lost: bool) -> bool:
-        """Put the object anew; False when somebody else has put it first."""
+    def _heal(self, held: Stored, instance: Instance, incoming: Incoming, *, lost: bool) -> None:
+        """Put the object anew, unless somebody else has put it first."""
         location = held.location
         length = len(instance.preface) + len(incoming)
         if location.offset or (location.length, held.header_length) != (length, instance.header_length):
             raise Unavailable("the stored object of this instance is damaged, and these bytes cannot take its place")
-        try:
+        with suppress(Conflict):
             self._put(location.key, instance, incoming, if_absent=lost)
-        except Conflict:
-            return False
-        return True
 
     def _names(self, held: Stored) -> bool:
         try:
             return self.served(held.identity).location == held.location
         except NotFound:
             return False
-
-    def _take(self, key: str, instance: Instance, incoming: Incoming, source: str) -> Added:
-        """Put the bytes under `key`, which is to be ours alone, and add them. Raises Conflict when it cannot be."""
-        location = self._put(key, instance, incoming)
-        try:
-            added = self._index.add(InstanceRecord(instance, location, self._clock(), source))
-        except Exception:  # whatever it was: nothing may be left that nothing names
-            self._take_back(instance, location)
-            raise
-        if added.outcome is Outcome.SAME:
-            self._take_back(instance, location)
-        return added
 
     def _put(self, key: str, instance: Instance, incoming: Incoming, *, if_absent: bool = True) -> Location:
         if not instance.preface:
@@ -149,18 +137,16 @@ class Landing:
                 meta = self._places.spool.put(key, file.source, if_absent=if_absent)
         return Location(SPOOL, key, 0, meta.length)
 
-    def _take_back(self, instance: Instance, location: Location) -> None:
-        """Delete the object just written, unless the index may name it: it may have committed and failed to say so."""
+    def _doom(self, location: Location) -> None:
+        """Let the sweeper remove an object, unless the index names it, whenever it comes to know."""
+        self._leave(location, lambda: self._index.doom([location], self._clock()))
+
+    def _delete(self, location: Location) -> None:
+        """Remove an object that nothing names, nor ever will: its key was ours alone."""
+        self._leave(location, lambda: self._places.spool.delete([location.key]))
+
+    def _leave(self, location: Location, remove: Callable[[], None]) -> None:
         try:
-            served = self.served(instance.identity)
-            named = served.location == location or served.digest != instance.digest
-        except NotFound:
-            named = False
-        except StorageError:
-            named = True
-        if named:
-            return
-        try:
-            self._places.spool.delete([location.key])
-        except StorageError as error:
-            _log.warning("an object that nothing names is left", key=location.key, error=type(error).__name__)
+            remove()
+        except StorageError as error:  # `gateway verify --repair` finds it
+            _log.warning("an object that nothing may name is left", key=location.key, error=type(error).__name__)

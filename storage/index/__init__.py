@@ -19,6 +19,7 @@ class Outcome(StrEnum):
     NEW = "new"
     SAME = "same"  # this SOP Instance UID with this digest is there already: nothing was written
     VERSION = "version"  # the UID is there with other bytes: kept as a newer version, which is now served
+    OLDER = "older"  # came back from a store (`bring_back`) after what followed it: kept, and superseded
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +103,15 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class LooseInstance:
-    """A version of an instance that lies loose, as the sealer takes it; `packed.offset` counts in its own object."""
+    """A version of an instance that lies loose, as the sealer takes it; `packed.offset` counts in its own object.
+
+    `superseded` says that there is a higher revision, loose or in a pack.
+    """
 
     packed: PackedInstance
     location: Location
     metadata: bytes
+    superseded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +176,14 @@ class MetadataIndex(Protocol):
         instances are `wasteful` from now on. `Removed.locations` names the doomed objects.
         """
 
+    def doom(self, locations: Sequence[Location], due_at: int) -> None:
+        """Announce that these objects are to be removed at `due_at`, unless they come to be named before.
+
+        Said before a pack is put, so that one that is never sealed does not stay. `add` raises Conflict for a location
+        that is doomed: its bytes may vanish any moment, put them elsewhere. Loose objects that are named are left out:
+        a `doom` that follows an `add` without an answer waits for it to be committed, or keeps it from being.
+        """
+
     def changes(self, after: int, limit: int) -> Sequence[Change]:
         """Up to `limit` changes with `seq` greater than `after`, in order."""
 
@@ -213,6 +226,11 @@ class PackingIndex(MetadataIndex, Protocol):
     def adopt(self, pack: Pack, documents: Sequence[bytes]) -> None:
         """Make a pack that is in the object store findable (to rebuild an index); one that is here is left alone."""
 
+    def bring_back(self, record: InstanceRecord, *, slack: int = 0) -> Added:
+        """As `add`, for a loose object that was found in its store; `received_at` is what the store says of it, and may
+        be off by `slack` microseconds. One that is certainly older than the served version is kept as superseded.
+        """
+
     def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
         """Every pack (of a study or series), by study, series and pack ID, in bounded memory. With instances that
         were removed but are still in the object left out.
@@ -226,13 +244,6 @@ class PackingIndex(MetadataIndex, Protocol):
 
     def copied(self, pack: Pack, store: str) -> None:
         """Confirm a copy; nothing when the pack is gone."""
-
-    def doom(self, locations: Sequence[Location], due_at: int) -> None:
-        """Announce that these objects are to be removed at `due_at`, unless they come to be named before.
-
-        Said before a pack is put, so that one that is never sealed does not stay. `add` raises Conflict for a location
-        that is doomed: its bytes may vanish any moment, put them elsewhere.
-        """
 
     def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
         """Objects to be removed by now, without those that a pack names after all. Their lengths are not known: 0."""

@@ -6,8 +6,9 @@ from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.dialects.postgresql import insert  # SQLite took over these words of its own accord
 
 from storage.index import Location
-from storage.index.schema import packs, removals
+from storage.index.schema import instances, packs, removals, series, studies, versions
 from storage.index.session import Session, constant
+from storage.objects import keys
 
 _DOOM = insert(removals).values({name: bindparam(name) for name in ("store", "key", "due_at")})
 # What was to go earlier goes earlier.
@@ -27,6 +28,20 @@ _DUE = (
     .limit(bindparam("limit"))
     .offset(constant(0))
 )
+_NAMES_LOOSE = [
+    select(constant(1))
+    .select_from(table)
+    .join(studies, studies.c.id == table.c.study_id)
+    .join(series, (series.c.study_id == table.c.study_id) & (series.c.id == table.c.series_id))
+    .where(
+        studies.c.study_uid == bindparam("study_uid"),
+        series.c.series_uid == bindparam("series_uid"),
+        table.c.sop_uid == bindparam("sop_uid"),
+        table.c.store == bindparam("store"),
+        table.c.key == bindparam("key"),
+    )
+    for table in (instances, versions)
+]
 _FORGET = delete(removals).where(_ONE)
 
 
@@ -34,6 +49,20 @@ def doom(session: Session, locations: Iterable[Location], due_at: int) -> None:
     """Let these objects be removed at `due_at`, or when they were to be already."""
     names = sorted({(location.store, location.key) for location in locations})  # in one order, lest two wait in a ring
     session.run_all(_DOOM, [{"store": store, "key": key, "due_at": due_at} for store, key in names])
+
+
+def unnamed(session: Session, locations: Iterable[Location]) -> list[Location]:
+    """Those of the objects that no loose instance is read from."""
+    return [location for location in locations if not _is_loose(session, location)]
+
+
+def _is_loose(session: Session, location: Location) -> bool:
+    found = keys.instance_of_spool(location.key)
+    if found is None:
+        return False
+    names = {"study_uid": found[0], "series_uid": found[1], "sop_uid": found[2]}
+    names |= {"store": location.store, "key": location.key}
+    return any(session.run(statement, **names).fetchone() is not None for statement in _NAMES_LOOSE)
 
 
 def due_at(session: Session, location: Location) -> int | None:

@@ -28,6 +28,7 @@ from storage.index import (
     loose,
     packed,
     removal,
+    restoring,
     scopes,
     sealing,
     search,
@@ -57,9 +58,9 @@ class SqlIndex:
     def add(self, record: InstanceRecord) -> Added:
         """See `MetadataIndex`. Raises Exhausted when there is no room or too much waits, otherwise Unavailable."""
         prepared = ingest.prepare(record)
-        # With its key: that it is not doomed has to stay true until it is named.
-        names = [record.instance.identity.study_uid, record.location.key]
-        return self._engine.write(lambda session: ingest.add(session, self._listings, prepared), studies=names)
+        return self._engine.write(
+            lambda session: ingest.add(session, self._listings, prepared), studies=_names_of(record)
+        )
 
     def remove(self, scope: Scope) -> Removed:
         """See `MetadataIndex`. Raises Unavailable also when metadata that is needed cannot be read from its pack."""
@@ -142,6 +143,13 @@ class SqlIndex:
         adopted = adoption.Adopted(pack, documents)
         self._engine.write(lambda session: adoption.adopt(session, self._listings, adopted), studies=[pack.study_uid])
 
+    def bring_back(self, record: InstanceRecord, *, slack: int = 0) -> Added:
+        """See `PackingIndex`."""
+        prepared = ingest.prepare(record)
+        return self._engine.write(
+            lambda session: restoring.bring_back(session, self._listings, prepared, slack), studies=_names_of(record)
+        )
+
     def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
         """See `PackingIndex`."""
         return shelf.every(self._engine, scope)
@@ -163,7 +171,11 @@ class SqlIndex:
     def doom(self, locations: Sequence[Location], due_at: int) -> None:
         """See `PackingIndex`. One that is doomed already goes when it was to go, if that is earlier."""
         keys = [each.key for each in locations]
-        self._engine.write(lambda session: doomed.doom(session, locations, due_at), studies=keys)
+
+        def doom(session: Session) -> None:
+            doomed.doom(session, doomed.unnamed(session, locations), due_at)
+
+        self._engine.write(doom, studies=keys)
 
     def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
         """See `PackingIndex`. The length of a location is not known: 0."""
@@ -185,6 +197,11 @@ class SqlIndex:
     def close(self) -> None:
         """See `MetadataIndex`."""
         self._engine.close()
+
+
+def _names_of(record: InstanceRecord) -> list[str]:
+    """What adding it locks. Its key too: that it is not doomed has to stay true until it is named."""
+    return [record.instance.identity.study_uid, record.location.key]
 
 
 def _probe(session: Session) -> None:

@@ -1,6 +1,7 @@
 """The only speller of object keys."""
 
 import re
+import secrets
 
 from storage.dicom.identity import Identity, is_uid
 from storage.errors import Fault, Invalid
@@ -8,6 +9,7 @@ from storage.errors import Fault, Invalid
 MAX_KEY_LENGTH = 512
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 
+_LANDING_BYTES = 8
 _PACK = re.compile(r"packs/[^/]+/(?P<study>[0-9.]+)/(?P<series>[0-9.]+)/[0-9a-f]+\.zip", re.ASCII)
 _SPOOL = re.compile(
     r"spool/(?P<study>[0-9.]+)/(?P<series>[0-9.]+)/(?P<sop>[0-9.]+)\.(?P<digest>[0-9a-f]{12})(-[0-9a-f]+)?\.dcm",
@@ -15,20 +17,23 @@ _SPOOL = re.compile(
 )
 
 
-def spool(identity: Identity, digest: bytes, attempt: str = "") -> str:
-    """`spool/{study_uid}/{series_uid}/{sop_uid}.{digest12}.dcm`: where a loose instance lies.
+def spool(identity: Identity, digest: bytes) -> str:
+    """`spool/{study_uid}/{series_uid}/{sop_uid}.{digest12}-{16 hex}.dcm`: where a loose instance is to lie.
 
-    A further `attempt` (hexadecimal) to store the same bytes while that name is taken: `...{digest12}-{attempt}.dcm`.
+    Another key each time: whoever deletes an object, however late, never means one that was put after it.
     """
     for uid in (identity.study_uid, identity.series_uid, identity.sop_uid):
         if not is_uid(uid):
             raise Invalid(Fault.BAD_UID, "a UID that is not valid cannot be part of a storage key")
-    name = f"{identity.sop_uid}.{digest.hex()[:12]}" + (f"-{attempt}" if attempt else "")
+    name = f"{identity.sop_uid}.{digest.hex()[:12]}-{secrets.token_hex(_LANDING_BYTES)}"
     return f"spool/{identity.study_uid}/{identity.series_uid}/{name}.dcm"
 
 
 def instance_of_spool(key: str) -> tuple[str, str, str, str] | None:
-    """Study, Series and SOP Instance UID and the first 12 digits of the digest in a key of `spool`, else None."""
+    """Study, Series and SOP Instance UID and the first 12 digits of the digest in a key of `spool`, else None.
+
+    The 16 digits at its end may be missing: such keys were made before.
+    """
     found = _SPOOL.fullmatch(key)
     return (found["study"], found["series"], found["sop"], found["digest"]) if found else None
 

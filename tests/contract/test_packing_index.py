@@ -10,6 +10,7 @@ from storage.dicom.identity import Scope
 from storage.dicom.query import Level
 from storage.errors import Conflict, NotFound, Unavailable
 from storage.index import Act, Added, Location, Outcome, PackingIndex
+from storage.objects import keys
 from storage.packs import Pack
 from tests import samples
 from tests.contract import index_samples
@@ -489,6 +490,14 @@ class TestWhatIsToBeDone:
         assert (packed.frames, packed.bulk) == (made.instance.frames, dict(made.instance.bulk))
         assert not list(index.loose(STUDY, OTHER_SERIES))
 
+    def test_of_loose_versions_it_is_told_which_are_superseded(self, index: PackingIndex) -> None:
+        index.add(record(instance(1, 1, 1)))
+        index.add(record(instance(1, 1, 2)))
+        index.add(record(instance(1, 1, 1, Rows=7, InstanceNumber=9)))
+        index.add(record(instance(1, 1, 2, Rows=7, InstanceNumber=0)))
+        found = [(each.packed.sop_uid, each.packed.revision, each.superseded) for each in index.loose(STUDY, SERIES)]
+        assert found == [(sop(2), 2, False), (sop(1), 1, True), (sop(2), 1, True), (sop(1), 2, False)]
+
     def test_what_is_loose_is_read_while_it_changes(self, index: PackingIndex) -> None:
         for number in range(1, 101):
             index.add(record(instance(1, 1, number)))
@@ -545,6 +554,21 @@ class TestWhatIsToBeDone:
         assert [each.key for each in index.doomed(now - HOUR + 1, 10)] == ["k2", "k1"]
         index.forget([*places[1:], places[1]])
         assert [(each.store, each.key) for each in index.doomed(now + 1, 10)] == [("spool", "k0")]
+
+    def test_a_loose_object_that_is_named_is_not_doomed(self, index: PackingIndex, documents: KeptDocuments) -> None:
+        made = [instance(1, 1, 1), instance(1, 1, 1, PatientName="Other"), instance(1, 1, 2)]
+        served, older, unnamed = (
+            replace(record(each), location=Location("spool", keys.spool(each.identity, each.digest), 0, 10))
+            for each in (made[1], made[0], made[2])
+        )
+        index.add(older)
+        index.add(served)
+        index.doom([each.location for each in (served, older, unnamed)], soon(0))
+        assert [each.key for each in index.doomed(soon(1), 10)] == [unnamed.location.key]
+        with pytest.raises(Conflict):
+            index.add(unnamed)
+        seal(index, documents, STUDY, SERIES)
+        assert len(index.doomed(soon(1), 10)) == 3
 
     def test_a_lease_has_one_holder(self, index: PackingIndex) -> None:
         assert index.lease("seal/1", "a", 3600) and index.lease("seal/1", "a", 3600)

@@ -72,6 +72,11 @@ class MemoryIndex:
         self.removals += locations
         return Removed(len(found), locations)
 
+    def doom(self, locations: Sequence[Location], due_at: int) -> None:
+        with self._lock:
+            named = {record.location for versions in self.records.values() for record in versions}
+            self.removals += [location for location in locations if location not in named]
+
     def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
         return self.removals[:limit]
 

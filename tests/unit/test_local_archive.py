@@ -16,7 +16,7 @@ from gateway.config import Config, Ingest, Spool
 from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
-from storage.errors import Exhausted, Fault, Invalid, NotFound, Unavailable
+from storage.errors import Conflict, Exhausted, Fault, Invalid, NotFound, Unavailable
 from storage.index import Added, Contents, InstanceRecord, MetadataIndex, Outcome
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
@@ -251,6 +251,7 @@ def test_an_index_that_fails_leaves_nothing_and_nothing_is_acknowledged(
     monkeypatch.setattr(house.index, "add", fail(error))
     with pytest.raises(type(error)):
         house.store(samples.part10(samples.ct()))
+    house.sweep()
     assert house.keys == []
     monkeypatch.undo()
     assert house.store(samples.part10(samples.ct())).outcome is Outcome.NEW
@@ -267,6 +268,7 @@ def test_an_index_that_commits_and_then_fails_keeps_its_object(house: House, mon
     data = samples.part10(samples.ct())
     with pytest.raises(Unavailable):
         house.store(data)
+    house.sweep()
     assert house.retrieved() == [data]
 
 
@@ -274,7 +276,7 @@ def test_an_index_that_cannot_say_whether_it_committed_keeps_the_object(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(house.index, "add", fail(Unavailable("down")))
-    monkeypatch.setattr(house.index, "locate", fail(Unavailable("down")))
+    monkeypatch.setattr(house.index, "doom", fail(Unavailable("down")))
     with pytest.raises(Unavailable):
         house.store(samples.part10(samples.ct()))
     assert len(house.keys) == 1
@@ -318,6 +320,42 @@ def test_many_that_store_the_same_at_once_leave_one(house: House) -> None:
     assert sorted(outcomes) == [Outcome.NEW] + [Outcome.SAME] * 7
     assert house.retrieved() == [data]
     assert len(house.keys) == 1
+
+
+def test_an_index_that_commits_late_is_kept_from_naming_what_was_given_up(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    late: list[InstanceRecord] = []
+
+    def give_up(record: InstanceRecord) -> Added:
+        late.append(record)
+        raise Unavailable("no answer")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(house.index, "add", give_up)
+        with pytest.raises(Unavailable):
+            house.store(samples.part10(samples.ct()))
+    assert house.keys == [late[0].location.key]  # not deleted while the commit may be under way
+    with pytest.raises(Conflict):
+        house.index.add(late[0])
+    house.sweep()
+    assert house.keys == []
+
+
+@pytest.mark.parametrize("sweeps", [1, 2])
+def test_a_deletion_that_comes_late_never_hits_what_was_stored_after_it(house: House, sweeps: int) -> None:
+    """As of a second gateway that sweeps what the first has swept, or of a request that the network held back."""
+    data = samples.part10(samples.ct())
+    house.store(data)
+    house.archive.delete(ONE, by=BY)
+    due = [list(house.index.doomed(1 << 62, 1000)) for _ in range(sweeps)]
+    for seen in due:
+        house.spool.delete(location.key for location in seen)
+        house.index.forget(seen)
+        if seen is due[0]:
+            assert house.store(data).outcome is Outcome.NEW
+    house.spool.delete(location.key for location in due[0])
+    assert house.retrieved() == [data]
 
 
 @pytest.mark.parametrize("moment", ["before it is swept", "in the middle of the sweep", "after"])

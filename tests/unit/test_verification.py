@@ -180,7 +180,7 @@ def orphan(house: House, number: int = 1, seed: int = 0) -> str:
     """A loose object that nothing names."""
     data = file_of(1, 1, number, seed)
     instance = parse(data)
-    key = keys.spool(instance.identity, instance.digest, "0f" * 8)
+    key = keys.spool(instance.identity, instance.digest)
     house.spool.put(key, [data])
     return key
 
