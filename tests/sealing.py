@@ -34,9 +34,9 @@ class Clock:
 
 
 @cache
-def file_of(study: int, series: int, number: int, seed: int = 0, size: int = 16) -> bytes:
+def file_of(study: int, series: int, number: int, seed: int = 0, size: int = 16, **changes: Any) -> bytes:
     """A Part 10 file; another `seed` is another version of the same instance."""
-    return samples.part10(samples.ct(study, series, number, size=size, StudyDescription=f"{seed}"))
+    return samples.part10(samples.ct(study, series, number, size=size, StudyDescription=f"{seed}", **changes))
 
 
 @dataclass

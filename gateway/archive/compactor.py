@@ -80,7 +80,9 @@ class Compactor:
     def _write(self, path: Path, old: Pack) -> Written:
         custodian = old.location.key.split("/")[1]
         documents = self._documents.documents(old)
-        uids = [packed.sop_uid for packed in old.instances]
+        highest: dict[str, int] = {}
+        for packed in old.instances:
+            highest[packed.sop_uid] = max(packed.revision, highest.get(packed.sop_uid, 0))
         with (
             PackWriter(
                 path, study_uid=old.study_uid, series_uid=old.series_uid, store=ARCHIVE, custodian=custodian
@@ -88,10 +90,11 @@ class Compactor:
             self._stores[ARCHIVE].get(old.location.key) as body,
         ):
             object_ = _Forward(body)
-            for packed, document, after in zip(old.instances, documents, [*uids[1:], ""], strict=True):
+            for packed, document in zip(old.instances, documents, strict=True):
                 if self._stop.is_set():
                     raise Stopped
-                writer.add(packed, document, object_.span(packed), superseded=after == packed.sop_uid)
+                superseded = packed.revision < highest[packed.sop_uid]
+                writer.add(packed, document, object_.span(packed), superseded=superseded)
             return writer.finish()
 
 

@@ -132,10 +132,9 @@ class Sealer:
                 if self._stop.is_set():
                     raise Stopped
                 self._check_room(one.loose.location.length)
-                after = next(following, None)
-                self._add(writer, series, one, after)
+                self._add(writer, series, one)
                 sealed.append(one.loose.location)
-                one = after
+                one = next(following, None)
             return writer.finish(), sealed, one
 
     def _fits(self, one: Opened, writer: PackWriter, count: int) -> bool:
@@ -145,11 +144,10 @@ class Sealer:
         within = writer.length + one.loose.location.length <= self._sealing.max_pack_bytes
         return within and count < _MAX_INSTANCES and not writer.full
 
-    def _add(self, writer: PackWriter, series: Scope, one: Opened, after: Opened | None) -> None:
-        packed, location = one.loose.packed, one.loose.location
-        superseded = after is not None and after.loose.packed.sop_uid == packed.sop_uid
+    def _add(self, writer: PackWriter, series: Scope, one: Opened) -> None:
+        location = one.loose.location
         try:
-            writer.add(packed, one.loose.metadata, one.chunks(), superseded=superseded)
+            writer.add(one.loose.packed, one.loose.metadata, one.chunks(), superseded=one.loose.superseded)
         except NotFound:
             assert series.series_uid is not None
             still = self._index.loose(series.study_uid, series.series_uid)

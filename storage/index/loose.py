@@ -118,16 +118,16 @@ def _next(session: Session, one: Series, waiting: deque[_Name]) -> list[LooseIns
 
 
 def _instance(session: Session, one: Series, name: _Name) -> LooseInstance | None:
-    for statement in _ONE:  # one that was served when its name was read may be superseded now
+    for statement, is_superseded in zip(_ONE, (False, True), strict=True):  # served when named, superseded by now
         row = session.run(
             statement, study=one.study_id, one_series=one.id, sop_uid=name.sop_uid, revision=name.revision
         ).fetchone()
         if row is not None:
-            return _loose_instance(name, row)
+            return _loose_instance(name, row, is_superseded)
     return None
 
 
-def _loose_instance(name: _Name, row: Any) -> LooseInstance:
+def _loose_instance(name: _Name, row: Any, is_superseded: bool) -> LooseInstance:
     sop_class, number, syntax, store, key, offset, length, header_length, digest, *more = row
     received_at, source, repair, attributes, metadata, frames, bulk = more
     packed = PackedInstance(
@@ -147,4 +147,4 @@ def _loose_instance(name: _Name, row: Any) -> LooseInstance:
         frames=FrameTable.from_bytes(frames),
         bulk=documents.bulk_from_bytes(bulk),
     )
-    return LooseInstance(packed, Location(store, key, offset, length), bytes(metadata))
+    return LooseInstance(packed, Location(store, key, offset, length), bytes(metadata), is_superseded)

@@ -98,9 +98,9 @@ class PackWriter:
     ) -> None:
         """Add one instance with its DICOM JSON, in the order of `place`; `packed.offset` is replaced.
 
-        `superseded` says that a higher revision follows. Raises Damaged when the bytes are not those that `packed`
-        describes, Exhausted when the pack is `full`, ValueError when the order is another. Not to be used any more
-        after an error.
+        `superseded` says that there is a higher revision, here (wherever in the order) or elsewhere. Raises Damaged
+        when the bytes are not those that `packed` describes, Exhausted when the pack is `full`, ValueError when the
+        order is another. Not to be used any more after an error.
         """
         if self.full:
             raise Exhausted("the pack is full")

@@ -79,6 +79,9 @@ class FakePackingIndex:
                 if _within(scope, pack.study_uid, pack.series_uid, packed.sop_uid):
                     yield replace(pack.location, offset=packed.offset, length=packed.length), packed
 
+    def _highest(self, study_uid: str, series_uid: str, sop_uid: str) -> int:
+        return max(one.revision for _, one in self._versions(Scope(study_uid, series_uid, sop_uid)))
+
     def locate(self, scope: Scope) -> Sequence[Stored]:
         with self._lock:
             served: dict[str, tuple[Location, PackedInstance]] = {}
@@ -142,7 +145,10 @@ class FakePackingIndex:
     def loose(self, study_uid: str, series_uid: str) -> Iterator[LooseInstance]:
         self.before("loose")
         with self._lock:
-            found = list(self.loose_ones.get((study_uid, series_uid), []))
+            found = [
+                replace(one, superseded=one.packed.revision < self._highest(study_uid, series_uid, one.packed.sop_uid))
+                for one in self.loose_ones.get((study_uid, series_uid), [])
+            ]
         return iter(sorted(found, key=lambda one: place(one.packed)))
 
     def seal(self, pack: Pack, sealed: Sequence[Location]) -> None:

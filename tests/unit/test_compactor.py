@@ -13,7 +13,7 @@ from gateway.archive.tombstones import Tombstone
 from storage.dicom.identity import Scope
 from storage.objects.memory import MemoryStore
 from storage.packs import Pack
-from storage.packs.read import recover
+from storage.packs.read import read_manifest, recover
 from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, file_of, once
 from tests.unit.fake_packing import FakePackingIndex
 
@@ -87,6 +87,19 @@ def test_deleted_bytes_are_gone_and_the_rest_is_as_it_was(archive: Archive) -> N
     for packed, document in zip(after.instances, recovered.documents, strict=True):
         assert f'"{packed.sop_uid}"'.encode() in document
     assert compactor(archive).run_once().done == 0
+
+
+def test_of_versions_that_do_not_lie_together_the_served_one_has_the_plain_name(archive: Archive) -> None:
+    archive.store(numbers=(1, 2, 3))
+    archive.store_file(file_of(1, 1, 1, seed=1, InstanceNumber=9))
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY, SERIES, f"{SERIES}.2"))
+    assert compactor(archive).run_once().done == 1
+    (pack,) = archive.index.packs()
+    store = archive.stores["archive"]
+    names = read_manifest(store, store.head(pack.location.key), "archive").names
+    assert names[:3] == (f"{SERIES}.1.v1.dcm", f"{SERIES}.3.dcm", f"{SERIES}.1.dcm")
+    archive.check_all_is_read_back()
 
 
 @pytest.mark.parametrize("step", [STAGED, DOOMED, PUT, VERIFIED, COMPACTED])

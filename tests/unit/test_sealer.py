@@ -14,7 +14,7 @@ from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted, NotFound, Unavailable
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
-from storage.packs import Damaged
+from storage.packs import Damaged, Pack
 from storage.packs.read import read_manifest
 from tests import samples
 from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, file_of, once
@@ -92,6 +92,30 @@ def test_versions_that_wait_together_are_sealed_together(archive: Archive) -> No
     names = read_manifest(archive.stores["archive"], archive.stores["archive"].head(key), "archive").names
     assert names[:3] == (f"{SERIES}.1.v1.dcm", f"{SERIES}.1.v2.dcm", f"{SERIES}.1.dcm")
     archive.check_all_is_read_back()
+
+
+def names_in(archive: Archive, pack: Pack) -> list[str]:
+    store = archive.stores["archive"]
+    return [name for name in read_manifest(store, store.head(pack.location.key), "archive").names if "dcm" in name]
+
+
+def test_of_versions_that_do_not_lie_together_the_served_one_has_the_plain_name(archive: Archive) -> None:
+    archive.store(numbers=(1, 2, 3))
+    archive.store_file(file_of(1, 1, 1, seed=1, InstanceNumber=9))
+    archive.store_file(file_of(1, 1, 3, seed=1, InstanceNumber=0))
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    assert [(one.instance_number, one.revision) for one in pack.instances] == [(0, 2), (1, 1), (2, 1), (3, 1), (9, 2)]
+    plain, superseded = f"{SERIES}.{{}}.dcm", f"{SERIES}.{{}}.v1.dcm"
+    expected = [plain.format(3), superseded.format(1), plain.format(2), superseded.format(3), plain.format(1)]
+    assert names_in(archive, pack) == expected
+    archive.check_all_is_read_back()
+
+
+def test_a_version_whose_newer_one_is_in_another_pack_is_named_as_superseded(archive: Archive) -> None:
+    archive.store(numbers=(1, 2))
+    archive.store_file(file_of(1, 1, 1, seed=1, InstanceNumber=9))
+    packs = archive.sealer(max_pack_bytes=10).seal_series(STUDY, SERIES)
+    assert [names_in(archive, pack)[0] for pack in packs] == [f"{SERIES}.{n}.dcm" for n in ("1.v1", "2", "1")]
 
 
 def test_a_series_that_is_larger_than_a_pack_becomes_several(archive: Archive, clock: Clock) -> None:
