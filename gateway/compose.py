@@ -5,6 +5,7 @@ archive, which workers keep in shape; the guard puts policy and audit around it,
 left; the two doors hold that archive and nothing else.
 """
 
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -28,6 +29,7 @@ from gateway.security.ae_rules import AERules
 from gateway.security.audit import JsonLinesAudit
 from gateway.security.policy import RightsPolicy
 from gateway.security.tokens import Tokens
+from gateway.upkeep.lost_index import has_objects, is_empty
 from gateway.web import app as web_app
 from gateway.web.server import WebServer
 from storage.errors import Exhausted, Unavailable
@@ -35,6 +37,7 @@ from storage.index import Documents
 from storage.index.postgres import PostgresIndex
 from storage.index.sql import SqlIndex
 from storage.index.sqlite import SqliteIndex
+from storage.objects import ObjectStore
 from storage.objects.disk import DiskStore
 from storage.objects.fallback import FallbackStore
 from storage.objects.folders import make_durable
@@ -80,8 +83,8 @@ class Gateway:
         except Exhausted as error:
             # What is stored can be read all the same; stores are refused until there is room.
             log.get(__name__).warning("nothing can be stored now", why=str(error))
-        self._look_at_the_archive()
-        self._look_for_a_lost_index()
+        stores = [self.places.spool, self.places.archive] if self._look_at_the_archive() else [self.places.spool]
+        self._look_for_a_lost_index(stores)
         if self.workers is not None:
             self.workers.start()
         if self.dimse is not None:
@@ -98,15 +101,19 @@ class Gateway:
                 "of another server. As [archive] url and [copies] url it can be used"
             )
 
-    def _look_at_the_archive(self) -> None:
-        """What is wrong with its configuration must be put right first; what may pass by itself is waited for."""
+    def _look_at_the_archive(self) -> bool:
+        """Whether it answers. What is wrong with its configuration must be put right first; what may pass by itself is
+        waited for.
+        """
         try:
             self.lookout.look()
         except (Passing, Exhausted) as error:
             log.get(__name__).warning("sealed instances cannot be read or written now", why=str(error))
+            return False
+        return True
 
-    def _look_for_a_lost_index(self) -> None:
-        if not self.index.changes(0, 1) and next(self.places.spool.scan("spool/"), None) is not None:
+    def _look_for_a_lost_index(self, stores: Sequence[ObjectStore]) -> None:
+        if is_empty(self.index) and has_objects(stores):
             log.get(__name__).error(
                 "the index is empty, but the object store holds instances: if the index was lost or moved, stop the "
                 "gateway and put it back, or run `gateway reindex`; until then what is stored cannot be found"

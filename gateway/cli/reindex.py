@@ -10,7 +10,8 @@ import typer
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
 from gateway.config import Config, ConfigError, load
-from gateway.upkeep.rebuild import Done, Fate, is_empty, rebuild
+from gateway.upkeep.lost_index import is_empty
+from gateway.upkeep.rebuild import Done, Fate, rebuild
 from storage.errors import StorageError
 
 NOT_ALL, NOTHING_DONE = 1, 2

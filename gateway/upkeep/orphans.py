@@ -9,12 +9,12 @@ from collections.abc import Callable, Sequence
 from gateway.archive.clock import SECOND
 from gateway.archive.places import ARCHIVE, SPOOL, Places
 from gateway.upkeep import loose
-from gateway.upkeep.buried import Buried
+from gateway.upkeep.buried import Buried, slack
 from gateway.upkeep.findings import Checked, Finding, Kind
 from gateway.upkeep.rebuild import SOURCE, identity_of
 from storage.dicom.identity import Scope
-from storage.errors import Exhausted, NotFound, StorageError
-from storage.index import InstanceRecord, PackingIndex
+from storage.errors import Conflict, Exhausted, NotFound, StorageError
+from storage.index import InstanceRecord, Outcome, PackingIndex
 from storage.objects import Location, ObjectMeta, ObjectStore, keys
 from storage.packs.read import read_manifest
 
@@ -100,8 +100,14 @@ class Orphans:
         what = f"{_UNKNOWN}: it was stored, and not acknowledged"
         if not self._repair:
             return _finding(SPOOL, meta.key, what, "run `gateway verify --repair`: it brings it back")
-        self._index.add(InstanceRecord(instance, location, meta.modified_at or self._clock(), SOURCE))
-        return _finding(SPOOL, meta.key, what, "it can be found now", repaired=True)
+        record = InstanceRecord(instance, location, meta.modified_at or self._clock(), SOURCE)
+        try:
+            added = self._index.bring_back(record, slack=slack(self._places))
+        except Conflict:  # it was doomed while it was read
+            return Checked(meta.key)
+        is_older = added.outcome is Outcome.OLDER
+        advice = "it is kept as a version that was superseded" if is_older else "it can be found now"
+        return _finding(SPOOL, meta.key, what, advice, repaired=True)
 
     def _unnamed(self, store: str, metas: Sequence[ObjectMeta], named: set[str]) -> list[ObjectMeta]:
         """Those that are old enough to be named, and are neither named nor to be deleted."""

@@ -15,18 +15,18 @@ from gateway.archive.clock import microseconds
 from gateway.archive.places import ARCHIVE, SPOOL, Places
 from gateway.upkeep import loose
 from gateway.upkeep.buried import Buried, slack
+from gateway.upkeep.lost_index import LOOSE, PACKS
 from gateway.upkeep.parallel import each
 from gateway.upkeep.whole import check_whole
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import Instance
-from storage.errors import Exhausted, Invalid, NotFound, StorageError
+from storage.errors import Conflict, Exhausted, Invalid, NotFound, StorageError
 from storage.index import InstanceRecord, Outcome, PackingIndex
 from storage.index.documents import instance_attributes
 from storage.objects import Location, ObjectMeta, ObjectStore, keys
 from storage.packs import Pack, PackedInstance
 from storage.packs.read import Recovered, recover
 
-PACKS, LOOSE = "packs/", "spool/"
 SOURCE = "reindex"  # who is named as the sender of a loose instance: who it was is not in the object
 
 
@@ -47,11 +47,6 @@ class Done:
     fate: Fate
     instances: int = 0
     why: str = ""
-
-
-def is_empty(index: PackingIndex) -> bool:
-    """Whether nothing was ever stored in this index."""
-    return not index.changes(0, 1) and next(index.packs(), None) is None
 
 
 def rebuild(
@@ -109,6 +104,7 @@ class Rebuilding:
         self._index = index
         self._clock = clock
         self._buried = Buried(places)
+        self._slack = slack(places)
 
     def packs(self, metas: Sequence[ObjectMeta]) -> list[Done]:
         """Adopt packs of one series; of instances that lie in several, each is taken from one."""
@@ -191,7 +187,11 @@ class Rebuilding:
         if self._buried.holds_object(instance.identity, meta.modified_at):
             return self._doomed(meta, "it was deleted")
         location = _location(meta)
-        added = self._index.add(InstanceRecord(instance, location, meta.modified_at or self._clock(), SOURCE))
+        record = InstanceRecord(instance, location, meta.modified_at or self._clock(), SOURCE)
+        try:
+            added = self._index.bring_back(record, slack=self._slack)
+        except Conflict:
+            return Done(meta.key, Fate.DOOMED, why="it was doomed before")
         if added.outcome is not Outcome.SAME:
             return Done(meta.key, Fate.ADOPTED, 1)
         identity = instance.identity

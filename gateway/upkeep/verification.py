@@ -11,12 +11,13 @@ from itertools import chain
 from gateway.archive.clock import microseconds
 from gateway.archive.leases import SeriesLease
 from gateway.archive.places import ARCHIVE, COPY, SPOOL, Places
-from gateway.archive.publishing import is_named, staged
+from gateway.archive.publishing import staged
 from gateway.upkeep.buried import Buried
 from gateway.upkeep.findings import Checked, Finding, Kind
+from gateway.upkeep.lost_index import LOOSE, PACKS
 from gateway.upkeep.orphans import Orphans
 from gateway.upkeep.parallel import each
-from gateway.upkeep.rebuild import LOOSE, PACKS, by_series
+from gateway.upkeep.rebuild import by_series
 from gateway.upkeep.whole import check_loose, check_pack, check_whole, fetch_whole
 from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
@@ -91,7 +92,7 @@ class Verification:
         if self._places.copy is not None:
             problems[COPY] = self._copy_problem(pack)
         wrong = {name: problem for name, problem in problems.items() if problem is not None}
-        if not wrong or not is_named(self._index, pack.study_uid, pack.series_uid, pack.location.key):
+        if not wrong or not self._index.names(pack.location.key):
             return Checked(pack.location.key, pack.location.length * len(problems))
         sound = next((name for name in problems if name not in wrong), None)
         findings = tuple(self._pack_finding(pack, name, problem, sound) for name, problem in wrong.items())
@@ -140,7 +141,7 @@ class Verification:
             self._places.check_room()
             fetch_whole(stores[sound], pack, path)
             lease.check()
-            if not is_named(self._index, pack.study_uid, pack.series_uid, key):
+            if not self._index.names(key):
                 return
             stores[bad].put(key, path, if_absent=False)
             check_whole(stores[bad], pack)

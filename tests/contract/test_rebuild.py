@@ -17,13 +17,16 @@ from gateway.archive.sealer import Sealer, Sealing
 from gateway.archive.sweeper import Sweeper
 from gateway.config import Ingest
 from gateway.security.caller import Caller, Right
-from gateway.upkeep.rebuild import Done, Fate, is_empty, rebuild
+from gateway.upkeep.lost_index import is_empty
+from gateway.upkeep.rebuild import Done, Fate, rebuild
 from gateway.upkeep.verification import verify
 from storage.dicom.identity import Scope
+from storage.dicom.parse import parse
 from storage.dicom.query import Level, Query
 from storage.errors import NotFound, Unavailable
 from storage.index import Outcome, PackingIndex
 from storage.index.sqlite import SqliteIndex
+from storage.objects import Location, keys
 from storage.objects.disk import DiskStore
 from storage.objects.s3 import S3Store
 from storage.objects.s3_settings import parse_s3_url
@@ -73,6 +76,14 @@ class House:
 
     def store(self, study: int, series: int, number: int, **changes: Any) -> Outcome:
         return self.receive(samples.part10(samples.ct(study, series, number, **changes)))
+
+    def put_only(self, study: int, series: int, number: int, **changes: Any) -> str:
+        """Its object alone, as when the gateway is killed before the index has it."""
+        data = samples.part10(samples.ct(study, series, number, **changes))
+        instance = parse(data)
+        key = keys.spool(instance.identity, instance.digest)
+        self.places.spool.put(key, [data])
+        return key
 
     def receive(self, data: bytes) -> Outcome:
         archive = self.archive
@@ -268,6 +279,58 @@ def test_an_older_version_that_came_again_is_served_again(house: House) -> None:
     house.lose_index()
     house.rebuild()
     assert house.answers() == before
+
+
+@pytest.mark.parametrize("where", ["loose", "packed"])
+def test_what_was_never_acknowledged_does_not_replace_what_came_after_it(house: House, where: str) -> None:
+    house.put_only(1, 1, 1, StudyDescription="killed before it was named")
+    house.store(1, 1, 1)
+    if where == "packed":
+        house.seal(1, 1)
+        house.sweep()
+    before = house.answers()
+    house.rebuild()
+    assert house.answers() == before
+    assert {one.fate for one in house.rebuild()} == {Fate.KNOWN}
+    house.seal(1, 1)
+    house.sweep()
+    assert house.answers() == before
+    house.lose_index()
+    house.rebuild()
+    assert house.answers() == before
+    assert [one.findings for one in verify(house.places, house.index, clock=lambda: FOREVER) if one.findings] == []
+
+
+@pytest.mark.parametrize("late", ["loose", "packed"])
+def test_an_index_of_before_is_brought_up_to_what_a_new_one_would_be(house: House, late: str) -> None:
+    """The gateway ran on with a dump that knew nothing of the packs."""
+    house.store(1, 1, 1, StudyDescription="first")
+    house.store(1, 1, 2)
+    house.seal(1, 1)
+    house.store(1, 1, 2, StudyDescription="second")
+    house.seal(1, 1)
+    house.sweep()
+    house.lose_index()
+    house.store(1, 1, 1, StudyDescription="corrected")
+    house.store(1, 1, 2, StudyDescription="corrected")
+    if late == "packed":
+        house.seal(1, 1)
+    corrected = house.archive.search(Query(Level.STUDY), by=BY).rows[0]["00081030"]
+    house.rebuild()
+    resumed = house.answers()
+    assert house.archive.search(Query(Level.STUDY), by=BY).rows[0]["00081030"] == corrected
+    house.sweep()
+    house.lose_index()
+    house.rebuild()
+    assert house.answers() == resumed
+
+
+def test_what_the_index_has_doomed_does_not_end_a_run(house: House) -> None:
+    key = house.put_only(1, 1, 1)
+    house.index.doom([Location("spool", key, 0, 0)], FOREVER)
+    house.store(1, 2, 1)
+    assert {one.key: one.fate for one in house.rebuild()}[key] is Fate.DOOMED
+    assert len(house.index.locate(Scope(study(1)))) == 1
 
 
 def test_objects_that_cannot_be_read_are_told_and_stay(house: House) -> None:

@@ -185,6 +185,14 @@ def test_a_lost_index_is_noticed(tmp_path: Path) -> None:
         assert any("the index is empty" in line for line in gateway.output)
 
 
+def test_a_lost_index_is_noticed_when_all_is_sealed(tmp_path: Path) -> None:
+    pack = tmp_path / "data" / "archive" / "packs" / "local" / "1.2" / "1.2.3" / "0f.zip"
+    pack.parent.mkdir(parents=True)
+    pack.write_bytes(b"whatever it is")
+    with GatewayProcess(tmp_path / "data") as gateway:
+        assert any("the index is empty" in line for line in gateway.output)
+
+
 def test_a_refused_instance_leaves_its_reason_in_the_log(gateway: GatewayProcess) -> None:
     answer = stow(gateway.web, samples.part10(samples.ct(1)), samples.part10(samples.ct(1, 1, 2, StudyInstanceUID="")))
     assert answer.status_code == 202
