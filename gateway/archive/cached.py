@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable
 from threading import Event
 
-from gateway.archive.publishing import is_named
 from gateway.archive.steps import Stopped
 from storage.index import PackingIndex
 from storage.objects import keys
@@ -40,8 +39,7 @@ class GoneBlocks:
         for key in self._blocks.cached():
             if self._stop.is_set():
                 raise Stopped
-            series = keys.series_of_pack(key)
-            if series is not None and not is_named(self._index, *series, key):
+            if keys.series_of_pack(key) is not None and not self._index.names(key):
                 self._blocks.forget(key)
         self._due = self._clock() + self._every_seconds
         return False

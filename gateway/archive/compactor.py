@@ -82,7 +82,7 @@ class Compactor:
         documents = self._documents.documents(old)
         highest: dict[str, int] = {}
         for packed in old.instances:
-            highest[packed.sop_uid] = max(packed.revision, highest.get(packed.sop_uid, 0))
+            highest[packed.sop_uid] = max(packed.revision, highest.get(packed.sop_uid, packed.revision))
         with (
             PackWriter(
                 path, study_uid=old.study_uid, series_uid=old.series_uid, store=ARCHIVE, custodian=custodian

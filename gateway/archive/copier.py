@@ -10,7 +10,7 @@ from gateway.archive.attempts import Attempts, Tally
 from gateway.archive.clock import SECOND, microseconds
 from gateway.archive.leases import SeriesLease
 from gateway.archive.places import ARCHIVE, COPY
-from gateway.archive.publishing import announce_removal, check_room, is_named, staged
+from gateway.archive.publishing import announce_removal, check_room, staged
 from gateway.archive.steps import Hook, Stopped, unwatched
 from storage.errors import Conflict
 from storage.index import PackingIndex
@@ -66,7 +66,7 @@ class Copier:
         key = pack.location.key
         location = Location(COPY, key, 0, pack.location.length)
         with SeriesLease(self._index, pack.study_uid, pack.series_uid) as lease, staged(self._staging) as path:
-            if not is_named(self._index, pack.study_uid, pack.series_uid, key):
+            if not self._index.names(key):
                 return  # deleted, or compacted
             check_room(self._staging, pack.location.length, self._min_free_bytes)
             digest = self._fetch(pack, path)

@@ -11,7 +11,6 @@ from gateway import log
 from gateway.archive.clock import SECOND
 from gateway.archive.leases import SeriesLease
 from gateway.archive.steps import DOOMED, PUT, VERIFIED, Hook
-from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted
 from storage.index import PackingIndex
 from storage.objects import Location, ObjectStore
@@ -60,7 +59,7 @@ def publish(
     """
     pack = written.pack
     store, key = stores[pack.location.store], pack.location.key
-    if is_named(index, pack.study_uid, pack.series_uid, key):
+    if index.names(key):
         raise Conflict("these instances lie in this pack already")
     announce_removal(index, pack.location, now)
     at(DOOMED)
@@ -90,8 +89,8 @@ def _use(store: ObjectStore, key: str, written: Written) -> None:
 
 def announce_removal(index: PackingIndex, location: Location, now: int) -> None:
     """Before an object is put: let it be removed later unless something has come to name it. Under the lease."""
-    index.forget([location])  # what was announced for an earlier attempt would come too early
-    index.doom([location], now + (_UNNAMED_SECONDS + location.length // _LEAST_BYTES_PER_SECOND) * SECOND)
+    seconds = _UNNAMED_SECONDS + location.length // _LEAST_BYTES_PER_SECOND
+    index.respite(location, now + seconds * SECOND)  # what was announced for an earlier attempt would come too early
 
 
 @contextmanager
@@ -104,8 +103,3 @@ def naming(index: PackingIndex, location: Location, now: int) -> Iterator[None]:
     except Conflict:
         index.doom([location], now)
         raise
-
-
-def is_named(index: PackingIndex, study_uid: str, series_uid: str, key: str) -> bool:
-    """Whether the index names a pack that lies there: then it is not to be touched."""
-    return any(pack.location.key == key for pack in index.packs(Scope(study_uid, series_uid)))

@@ -8,7 +8,6 @@ from gateway import log, metrics
 from gateway.archive.clock import SECOND, microseconds
 from gateway.archive.leases import Busy, SeriesLease
 from gateway.archive.places import ARCHIVE, COPY
-from gateway.archive.publishing import is_named
 from gateway.archive.steps import SWEPT, Hook, Stopped, unwatched
 from storage.errors import StorageError
 from storage.index import PackingIndex
@@ -86,7 +85,7 @@ class Sweeper:
             return 0
         try:
             with SeriesLease(self._index, study_uid, series_uid) as lease:
-                if not is_named(self._index, study_uid, series_uid, location.key):
+                if not self._index.names(location.key):
                     lease.check()
                     if not self._delete(stores, [location.key], troubles):
                         return 0

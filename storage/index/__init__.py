@@ -245,6 +245,12 @@ class PackingIndex(MetadataIndex, Protocol):
     def copied(self, pack: Pack, store: str) -> None:
         """Confirm a copy; nothing when the pack is gone."""
 
+    def names(self, key: str) -> bool:
+        """Whether a pack that is here lies under that key: then its object, and a copy of it, is not to be touched."""
+
+    def respite(self, location: Location, due_at: int) -> None:
+        """Doom an object that is about to be put; if it is doomed already, put its removal off until then."""
+
     def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
         """Objects to be removed by now, without those that a pack names after all. Their lengths are not known: 0."""
 

@@ -10,13 +10,14 @@ from storage.index.schema import instances, packs, removals, series, studies, ve
 from storage.index.session import Session, constant
 from storage.objects import keys
 
-_DOOM = insert(removals).values({name: bindparam(name) for name in ("store", "key", "due_at")})
+_NEW = insert(removals).values({name: bindparam(name) for name in ("store", "key", "due_at")})
 # What was to go earlier goes earlier.
-_DOOM = _DOOM.on_conflict_do_update(
+_DOOM = _NEW.on_conflict_do_update(
     index_elements=["store", "key"],
-    set_={"due_at": _DOOM.excluded.due_at},
-    where=removals.c.due_at > _DOOM.excluded.due_at,
+    set_={"due_at": _NEW.excluded.due_at},
+    where=removals.c.due_at > _NEW.excluded.due_at,
 )
+_RESPITE = _NEW.on_conflict_do_update(index_elements=["store", "key"], set_={"due_at": _NEW.excluded.due_at})
 _ONE = (removals.c.store == bindparam("store")) & (removals.c.key == bindparam("key"))
 _DUE_AT = select(removals.c.due_at).where(_ONE)
 # One may be doomed again by who wrote the same pack and came too late: a pack that is here is never to be removed.
@@ -49,6 +50,11 @@ def doom(session: Session, locations: Iterable[Location], due_at: int) -> None:
     """Let these objects be removed at `due_at`, or when they were to be already."""
     names = sorted({(location.store, location.key) for location in locations})  # in one order, lest two wait in a ring
     session.run_all(_DOOM, [{"store": store, "key": key, "due_at": due_at} for store, key in names])
+
+
+def respite(session: Session, location: Location, due_at: int) -> None:
+    """Let the object be removed at `due_at`, whenever it was to be before."""
+    session.run(_RESPITE, store=location.store, key=location.key, due_at=due_at)
 
 
 def unnamed(session: Session, locations: Iterable[Location]) -> list[Location]:

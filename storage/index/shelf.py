@@ -48,6 +48,7 @@ _UNCOPIED = [
     _named(condition).order_by(packs.c.copied_to, packs.c.id)
     for condition in (packs.c.copied_to < bindparam("copy"), packs.c.copied_to > bindparam("copy"))
 ]
+_NAMES = select(packs.c.id).where(packs.c.key == bindparam("key")).limit(constant(1)).offset(constant(0))
 _COPIED = (
     update(packs)
     .values(copied_to=bindparam("copy"))
@@ -83,6 +84,11 @@ def uncopied(session: Session, store: str, limit: int) -> list[Pack]:
     for statement in _UNCOPIED:
         rows += session.run(statement, copy=store, limit=limit - len(rows)).fetchall()
     return _read(session, rows)
+
+
+def names(session: Session, key: str) -> bool:
+    """See `PackingIndex.names`."""
+    return session.run(_NAMES, key=key).fetchone() is not None
 
 
 def copied(session: Session, pack: Pack, store: str) -> None:

@@ -168,6 +168,15 @@ class SqlIndex:
         """See `PackingIndex`."""
         self._engine.write(lambda session: shelf.copied(session, pack, store), studies=[pack.study_uid])
 
+    def names(self, key: str) -> bool:
+        """See `PackingIndex`."""
+        with self._engine.reading() as session:
+            return shelf.names(session, key)
+
+    def respite(self, location: Location, due_at: int) -> None:
+        """See `PackingIndex`."""
+        self._engine.write(lambda session: doomed.respite(session, location, due_at), studies=[location.key])
+
     def doom(self, locations: Sequence[Location], due_at: int) -> None:
         """See `PackingIndex`. One that is doomed already goes when it was to go, if that is earlier."""
         keys = [each.key for each in locations]

@@ -543,6 +543,28 @@ class TestWhatIsToBeDone:
         new = compact(index, documents, index.wasteful(1)[0])
         assert list(index.uncopied("copy", 10)) == [new]
 
+    def test_a_pack_is_named_by_its_key_for_as_long_as_it_is_here(
+        self, index: PackingIndex, documents: KeptDocuments
+    ) -> None:
+        fill(index, 2)
+        before = pack_of(STUDY, SERIES, [each.packed for each in index.loose(STUDY, SERIES)])
+        assert not index.names(before.location.key)
+        old = seal(index, documents, STUDY, SERIES)
+        assert old.location.key == before.location.key and index.names(old.location.key)
+        index.remove(Scope(STUDY, SERIES, sop(1)))
+        new = compact(index, documents, one_pack(index, STUDY))
+        assert index.names(new.location.key) and not index.names(old.location.key)
+        index.remove(Scope(STUDY))
+        assert not index.names(new.location.key)
+
+    def test_a_respite_puts_a_removal_off(self, index: PackingIndex) -> None:
+        place, now = Location("archive", "packs/local/1.2/1.3/00.zip", 0, 10), soon(0)
+        for due_at in (now + HOUR, now - HOUR, now + HOUR):
+            index.respite(place, due_at)
+            assert len(index.doomed(due_at + 1, 10)) == 1 and not index.doomed(due_at, 10)
+        index.doom([place], now)
+        assert len(index.doomed(now + 1, 10)) == 1
+
     def test_doomed_objects_are_named_until_they_are_gone(self, index: PackingIndex) -> None:
         places = [Location("spool", f"k{number}", 0, 10) for number in range(3)]
         now = soon(0)

@@ -209,6 +209,14 @@ class FakePackingIndex:
             earlier = self.removals.get((one.store, one.key), (due_at, one))
             self.removals[one.store, one.key] = min(due_at, earlier[0]), one
 
+    def names(self, key: str) -> bool:
+        self.before("names")
+        return any(pack.location.key == key for pack in self.sealed.values())
+
+    def respite(self, location: Location, due_at: int) -> None:
+        self.before("respite")
+        self.removals[location.store, location.key] = due_at, location
+
     def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
         return [one for due, one in sorted(self.removals.values(), key=lambda row: row[0]) if due < due_before][:limit]
 

@@ -332,6 +332,23 @@ def test_the_removal_announced_by_an_earlier_run_is_put_off(archive: Archive, cl
     archive.check_nothing_is_left_over()
 
 
+def test_killed_anywhere_before_the_pack_is_put_its_removal_stays_announced(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=(1, 2))
+    with pytest.raises(Crash):
+        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
+    (left,) = archive.stores["archive"].scan()
+    calls: list[str] = []
+
+    def check(method: str) -> None:
+        calls.append(method)
+        assert ("archive", left.key) in archive.index.removals
+
+    archive.index.before = check
+    with pytest.raises(Crash):
+        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
+    assert "respite" in calls
+
+
 def test_what_was_deleted_and_comes_again_is_sealed_at_once(archive: Archive, clock: Clock) -> None:
     archive.store(numbers=(1, 2))
     archive.sealer().seal_series(STUDY, SERIES)
