@@ -87,9 +87,7 @@ class Runs:
         wanted = self._wanted.get(key, ())
         if len(wanted) < 2 or stored.blocks is None:
             return self._open_one(stored, span)
-        run = self._runs.pop(key, None) or RunReader(
-            self._places.reading[stored.location.store], key, stored.blocks, wanted
-        )
+        run = self._runs.pop(key, None) or self._places.blocks.run(key, stored.blocks, wanted)
         self._runs[key] = run
         if len(self._runs) > _MAX_RUNS:
             self._runs.popitem(last=False)[1].close()

@@ -1,33 +1,43 @@
 """Reads spans of remote packs block by block, each verified, and kept for the next who wants it."""
 
 import threading
-from collections import OrderedDict
-from collections.abc import Generator, Iterator
+from collections import defaultdict
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future
 from itertools import chain, islice
+from typing import NamedTuple
 
+from storage.errors import NotFound, Unavailable
 from storage.objects import Body, ObjectStore
 from storage.objects.spans import checked_span
 from storage.packs import BLOCK_BYTES, Blocks
+from storage.packs.ahead import ReadAhead
 from storage.packs.cache import BlockCache
-from storage.packs.flights import Flights
-from storage.packs.stream import BlockStream, SpanBody, count_of, span_of
+from storage.packs.runs import RunReader
+from storage.packs.stream import SpanBody, count_of, span_of
+from storage.packs.supply import MAX_STREAMS, MAX_TOGETHER, Supply
 
-_MAX_TOGETHER = 8  # blocks that are fetched and held at once; more are streamed
-_MAX_REMEMBERED = 1024  # objects of which it is known how far they were read
+
+class _Flight(NamedTuple):
+    """Blocks that are being fetched; fewer may come."""
+
+    first: int
+    after: int
+    blocks: "Future[list[bytes]]"
 
 
 class BlockReader:
     """Spans of objects in `store`, of which every byte handed on was verified. Safe under threads.
 
-    With a `cache`, whoever reads on where the last one stopped finds ever more blocks (up to eight) fetched ahead.
+    With a `cache`, whoever reads on where the last one stopped finds ever more blocks (up to eight) fetched ahead. At
+    most `max_streams` requests last as long as their readers do.
     """
 
-    def __init__(self, store: ObjectStore, cache: BlockCache | None = None) -> None:
-        self._store = store
-        self._cache = cache
-        self._flights: Flights[tuple[str, int], list[bytes]] = Flights()
+    def __init__(self, store: ObjectStore, cache: BlockCache | None = None, *, max_streams: int = MAX_STREAMS) -> None:
+        self._supply = Supply(store, cache, max_streams=max_streams)
+        self._ahead = ReadAhead()
         self._lock = threading.Lock()
-        self._ahead: OrderedDict[str, tuple[int, int]] = OrderedDict()
+        self._flights: defaultdict[str, list[_Flight]] = defaultdict(list)
 
     def get(self, key: str, span: tuple[int, int], blocks: Blocks) -> Body:
         """A span of an object; neighbouring blocks that are not cached take one request.
@@ -41,25 +51,29 @@ class BlockReader:
         first = next(reading)
         return SpanBody(span_of(chain((first,), reading), offset % BLOCK_BYTES, length), length, reading.close)
 
+    def run(self, key: str, blocks: Blocks, wanted: Iterable[tuple[int, int]]) -> RunReader:
+        """For many spans of one object, one after another."""
+        return RunReader(self._supply, key, blocks, wanted)
+
     def cached(self) -> list[str]:
         """The objects of which something is cached, maybe by other processes."""
-        return self._cache.keys() if self._cache is not None else []
+        return self._supply.cache.keys() if self._supply.cache is not None else []
 
     def forget(self, key: str) -> None:
         """Leave nothing of an object in the cache: it was deleted."""
-        if self._cache is not None:
-            self._cache.forget(key)
+        if self._supply.cache is not None:
+            self._supply.cache.forget(key)
 
     def _blocks(self, key: str, blocks: Blocks, first: int, after: int) -> Generator[bytes, None, None]:
         number = first
         while number < after:
-            block = self._cache.get(key, number, blocks) if self._cache is not None else None
+            block = self._supply.cached(key, number, blocks)
             if block is not None:
                 yield block
                 number += 1
                 continue
             end = self._end_of_missing(key, number, after)
-            if end - number > _MAX_TOGETHER:
+            if end - number > MAX_TOGETHER:
                 yield from self._streamed(key, blocks, number, end)
                 number = end
                 continue
@@ -69,43 +83,47 @@ class BlockReader:
 
     def _end_of_missing(self, key: str, number: int, after: int) -> int:
         """The first block behind `number` that is cached, or `after`."""
-        if self._cache is None:
-            return after
-        return next((other for other in range(number + 1, after) if self._cache.has(key, other)), after)
+        return next((other for other in range(number + 1, after) if self._supply.has(key, other)), after)
 
     def _streamed(self, key: str, blocks: Blocks, first: int, after: int) -> Iterator[bytes]:
-        with BlockStream(self._store, key, blocks, first, after) as stream:
-            for number, block in enumerate(stream, first):
-                self._keep(key, number, block)
-                yield block
+        with self._supply.stream(key, blocks, first, after) as stream:
+            yield next(stream)
+            try:
+                yield from stream
+            except NotFound as error:  # it was there a moment ago: what was promised cannot be kept
+                raise Unavailable("an object has gone while it was read") from error
 
     def _together(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
-        """Blocks from `first` on: up to `after`, or more, or fewer when another thread is fetching those already."""
-        return self._flights.join((key, first), lambda: self._fetch(key, blocks, first, after))
-
-    def _fetch(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
-        if self._cache is not None:
-            if self._cache.has(key, first):  # somebody else has fetched it since it was missed
-                block = self._cache.get(key, first, blocks)
-                if block is not None:
-                    return [block]
-            after = self._end_of_missing(key, first, self._run(key, first, after, count_of(blocks)))
-        found = list(BlockStream(self._store, key, blocks, first, after))
-        for number, block in enumerate(found, first):
-            self._keep(key, number, block)
+        """Blocks from `first` on: up to `after`, or more, or fewer (even none) when others fetch some already."""
+        with self._lock:
+            flights = self._flights[key]
+            flight = next((one for one in flights if one.first <= first < one.after), None)
+            if flight is None:
+                if self._supply.cache is not None:
+                    after = self._ahead.end(key, first, after, count_of(blocks))
+                own = _Flight(first, after, Future())
+                flights.append(own)
+        if flight is not None:
+            return flight.blocks.result()[first - flight.first :]
+        try:
+            found = self._fetch(key, blocks, first, after)
+        except BaseException as error:
+            self._land(key, own)
+            own.blocks.set_exception(error)
+            raise
+        self._land(key, own)
+        own.blocks.set_result(found)
         return found
 
-    def _run(self, key: str, first: int, after: int, count: int) -> int:
-        """How far to fetch: twice as far as the last time when this goes on where that ended."""
+    def _land(self, key: str, flight: _Flight) -> None:
         with self._lock:
-            expected, run = self._ahead.pop(key, (-1, 0))
-            run = min(2 * run, _MAX_TOGETHER) if first == expected else 1
-            end = min(max(after, first + run), count)
-            self._ahead[key] = (end, run)
-            if len(self._ahead) > _MAX_REMEMBERED:
-                self._ahead.popitem(last=False)
-        return end
+            self._flights[key].remove(flight)
+            if not self._flights[key]:
+                del self._flights[key]
 
-    def _keep(self, key: str, number: int, block: bytes) -> None:
-        if self._cache is not None:
-            self._cache.put(key, number, block)
+    def _fetch(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
+        if self._supply.has(key, first):  # somebody else has fetched it since it was missed
+            block = self._supply.cached(key, first, blocks)
+            if block is not None:
+                return [block]
+        return self._supply.fetch(key, blocks, first, self._end_of_missing(key, first, after))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from storage.errors import Invalid, NotFound, Unavailable
 from storage.objects import Body
 from storage.packs import BLOCK_BYTES, Blocks, Damaged
+from storage.packs.ahead import ReadAhead
 from storage.packs.blocks import BlockReader
 from storage.packs.cache import BlockCache
 from storage.packs.checked import verified_chunks
@@ -99,14 +100,14 @@ def test_who_reads_on_finds_more_and_more_fetched(
     assert store.spans == [(0, MB), (MB, 2 * MB), (3 * MB, 4 * MB), (7 * MB, len(whole) - 7 * MB)]
 
 
-def test_who_reads_here_and_there_has_nothing_fetched_ahead(
+def test_who_reads_backwards_has_nothing_fetched_ahead(
     large: tuple[str, Blocks, bytes], store: RecordingStore, cache: BlockCache
 ) -> None:
     key, blocks, _ = large
     reader = BlockReader(store, cache)
-    for block in (9, 1, 7, 3):
+    for block in (9, 7, 3, 1):
         reader.get(key, (block * MB, 100), blocks).read()
-    assert store.spans == [(block * MB, MB) for block in (9, 1, 7, 3)]
+    assert store.spans == [(block * MB, MB) for block in (9, 7, 3, 1)]
 
 
 @pytest.mark.parametrize("length", [3 * MB, 11 * MB])
@@ -318,3 +319,39 @@ def test_the_end_of_a_wrong_instance_is_held_back(at: int, size: int) -> None:
         for chunk in verified_chunks(chunked(wrong, size), EXPLICIT_LITTLE, HEADER_BYTES, one.packed.digest, key="k"):
             got += chunk
     assert len(got) < len(one.data)
+
+
+def test_several_who_read_on_at_once_have_it_fetched_ahead(
+    large: tuple[str, Blocks, bytes], store: RecordingStore, cache: BlockCache
+) -> None:
+    """In whatever order they come, and each block once."""
+    key, blocks, whole = large
+    reader = BlockReader(store, cache)
+    frames = [(offset, 100_000) for offset in range(0, len(whole) - 100_000, 100_000)]
+
+    def read(frame: tuple[int, int]) -> bool:
+        return reader.get(key, frame, blocks).read() == whole[frame[0] : sum(frame)]
+
+    with ThreadPoolExecutor(8) as pool:
+        assert all(pool.map(read, frames))
+    assert sum(span[1] for span in store.spans if span) == len(whole)
+    assert len(store.spans) <= 8
+
+
+def test_reading_goes_on_near_where_it_was_and_in_several_places_of_an_object() -> None:
+    ahead = ReadAhead()
+    steps = [
+        (0, 1),
+        (500, 501),
+        (800, 801),
+        (4, 6),  # goes on, somewhat further
+        (501, 503),
+        (6, 10),
+        (2, 3),  # backwards: elsewhere, for which the place unused for longest is given up
+        (801, 802),
+        (10, 18),
+        (18, 26),
+    ]
+    assert [(first, ahead.end("pack", first, first + 1, 1000)) for first, _ in steps] == steps
+    assert ahead.end("other", 26, 40, 1000) == 40
+    assert ahead.end("pack", 26, 27, 30) == 30

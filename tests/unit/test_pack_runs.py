@@ -1,12 +1,18 @@
+from pathlib import Path
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage.errors import Invalid, NotFound
+from storage.errors import Invalid, NotFound, Unavailable
+from storage.objects import Body, ObjectStore
 from storage.packs import BLOCK_BYTES, Damaged, runs
+from storage.packs.blocks import BlockReader
+from storage.packs.cache import BlockCache
 from storage.packs.runs import RunReader
+from storage.packs.write import Written
 from tests import packed as samples
-from tests.packed import RecordingStore, Written, generated
+from tests.packed import RecordingStore, generated
 
 MB = BLOCK_BYTES
 ANY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
@@ -29,8 +35,14 @@ def spans(written: Written, numbers: range) -> list[tuple[int, int]]:
     return [(written.pack.instances[at].offset, written.pack.instances[at].length) for at in numbers]
 
 
-def reader(store: RecordingStore, written: Written, wanted: list[tuple[int, int]]) -> RunReader:
-    return RunReader(store, written.pack.location.key, written.pack.blocks, wanted)
+def reader(
+    store: ObjectStore,
+    written: Written,
+    wanted: list[tuple[int, int]],
+    cache: BlockCache | None = None,
+    **options: int,
+) -> RunReader:
+    return BlockReader(store, cache, **options).run(written.pack.location.key, written.pack.blocks, wanted)
 
 
 def read(run: RunReader, written: Written, span: tuple[int, int]) -> bytes:
@@ -122,3 +134,108 @@ def test_it_may_be_closed_at_any_time(store: RecordingStore, written: Written) -
     assert read(run, written, wanted[0]) == SERIES[0].data
     run.close()
     run.close()
+
+
+class Counting(RecordingStore):
+    """Counts the bodies that are open; what is read to its end is no longer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open = 0
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
+        body = super().get(key, span)
+        self.open += 1
+        left = [True]
+
+        def close() -> None:
+            if left:
+                left.pop()
+                self.open -= 1
+
+        body._close = close  # type: ignore[attr-defined]
+        return body
+
+
+def test_slow_readers_hold_so_many_requests_and_no_more(written: Written) -> None:
+    store = Counting()
+    store.put(written.pack.location.key, written.path)
+    wanted = spans(written, range(30))
+    blocks = BlockReader(store, max_streams=2)
+    slow = [blocks.run(written.pack.location.key, written.pack.blocks, wanted) for _ in range(5)]
+    for run in slow:
+        assert read(run, written, wanted[0]) == SERIES[0].data
+    assert store.open == 2
+    for number in range(1, 30):
+        for run in slow:
+            assert read(run, written, wanted[number]) == SERIES[number].data
+            assert store.open <= 2
+    assert store.open == 0
+    assert all(span is not None and span[1] <= 8 * MB for span in store.spans[2:])
+
+
+def test_a_reader_that_gives_up_makes_way_for_another(written: Written) -> None:
+    store = Counting()
+    store.put(written.pack.location.key, written.path)
+    wanted = spans(written, range(30))
+    blocks = BlockReader(store, max_streams=1)
+    for ending in ("closed", "forgotten"):
+        run = blocks.run(written.pack.location.key, written.pack.blocks, wanted)
+        read(run, written, wanted[0])
+        if ending == "closed":
+            run.close()
+            assert store.open == 0
+        del run
+    store.spans.clear()
+    run = blocks.run(written.pack.location.key, written.pack.blocks, wanted)
+    assert [read(run, written, span) for span in wanted] == [one.data for one in SERIES]
+    assert len(store.spans) == 1
+
+
+def test_one_large_span_leaves_requests_to_others_too(written: Written) -> None:
+    store = Counting()
+    store.put(written.pack.location.key, written.path)
+    key, whole = written.pack.location.key, written.path.read_bytes()
+    blocks = BlockReader(store, max_streams=1)
+    bodies = [blocks.get(key, (0, len(whole)), written.pack.blocks) for _ in range(3)]
+    assert store.open == 1
+    assert [body.read() for body in bodies] == [whole] * 3
+    assert store.open == 0
+
+
+def test_a_pack_that_goes_while_it_is_read_is_looked_for_again_or_unavailable(
+    store: RecordingStore, written: Written
+) -> None:
+    wanted = spans(written, range(30))
+    run = reader(store, written, wanted, max_streams=0)
+    read(run, written, wanted[0])
+    whole = (0, written.pack.blocks.length)
+    body = run.get(written.pack.location.key, whole)
+    store.delete([written.pack.location.key])
+    with pytest.raises(Unavailable):
+        body.read()
+    with pytest.raises(NotFound):
+        run.get(written.pack.location.key, wanted[29])
+
+
+def test_what_was_read_is_served_while_the_store_is_away(
+    store: RecordingStore, written: Written, tmp_path: Path
+) -> None:
+    wanted, cache = spans(written, range(30)), BlockCache(tmp_path, 1 << 30)
+    run = reader(store, written, wanted, cache)
+    assert [read(run, written, span) for span in wanted] == [one.data for one in SERIES]
+    run = reader(RecordingStore(), written, wanted, cache)
+    assert [read(run, written, span) for span in wanted] == [one.data for one in SERIES]
+
+
+def test_gaps_in_the_cache_are_streamed_and_many_small_ones_by_one_request(
+    store: RecordingStore, written: Written, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(runs, "_MIN_CACHED", 4)
+    wanted, cache = spans(written, range(30)), BlockCache(tmp_path, 1 << 30)
+    whole = written.path.read_bytes()
+    for number in (0, 2, 4, 5, 6, 7, 9):
+        cache.put(written.pack.location.key, number, whole[number * MB : (number + 1) * MB])
+    run = reader(store, written, wanted, cache)
+    assert [read(run, written, span) for span in wanted] == [one.data for one in SERIES]
+    assert store.spans == [(MB, 3 * MB), (8 * MB, min(-(-sum(wanted[-1]) // MB) * MB, len(whole)) - 8 * MB)]

@@ -21,7 +21,6 @@ from storage.objects.memory import MemoryStore
 from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Damaged, manifest, write
 from storage.packs.blocks import BlockReader
 from storage.packs.read import read_manifest, recover
-from storage.packs.runs import RunReader
 from storage.packs.verify import verify_object, verify_pack
 from storage.packs.write import PackWriter
 from tests import packed as samples
@@ -244,7 +243,7 @@ def test_memory_does_not_grow_with_an_instance(tmp_path: Path) -> None:
         [packed] = written.pack.instances
         span = (packed.offset, packed.length)
         for body in (
-            RunReader(store, location.key, written.pack.blocks, [span]).get(location.key, span),
+            BlockReader(store).run(location.key, written.pack.blocks, [span]).get(location.key, span),
             BlockReader(store).get(location.key, span, written.pack.blocks),
         ):
             assert sum(map(len, body.chunks())) == 64 << 20

@@ -1,0 +1,125 @@
+"""Where blocks of remote packs come from: the cache, a request that lasts as long as its reader, or short ones."""
+
+import threading
+import weakref
+from collections import deque
+from types import TracebackType
+from typing import Self
+
+from storage.objects import ObjectStore
+from storage.packs import Blocks
+from storage.packs.cache import BlockCache
+from storage.packs.stream import BlockStream
+
+MAX_TOGETHER = 8  # blocks that are fetched and held at once; more are streamed
+MAX_STREAMS = 32  # half of the connections of an S3 store as it is by default
+
+
+class Supply:
+    """Blocks of objects in `store`, each verified, and kept in `cache`. Safe under threads.
+
+    A reader may take as long as it likes, so at most `max_streams` requests last as long as one does. Whoever comes
+    then is given blocks that are fetched eight at a time, and holds no connection in between.
+    """
+
+    def __init__(self, store: ObjectStore, cache: BlockCache | None = None, *, max_streams: int = MAX_STREAMS) -> None:
+        self._store = store
+        self.cache = cache
+        self._streams = threading.Semaphore(max_streams)
+
+    def cached(self, key: str, number: int, blocks: Blocks) -> bytes | None:
+        """Block `number` if it is in the cache."""
+        return self.cache.get(key, number, blocks) if self.cache is not None else None
+
+    def has(self, key: str, number: int) -> bool:
+        """Whether the block seems to be in the cache."""
+        return self.cache is not None and self.cache.has(key, number)
+
+    def fetch(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
+        """The blocks from `first` up to `after`, by one request. Raises NotFound, Damaged, Unavailable."""
+        found = list(BlockStream(self._store, key, blocks, first, after))
+        for number, block in enumerate(found, first):
+            self.keep(key, number, block)
+        return found
+
+    def stream(self, key: str, blocks: Blocks, first: int, after: int) -> "Stream":
+        """The same, one after another."""
+        return Stream(self, key, blocks, first, after)
+
+    def keep(self, key: str, number: int, block: bytes) -> None:
+        """Put a block into the cache, if there is room."""
+        if self.cache is not None and not self.cache.has(key, number):
+            self.cache.put(key, number, block)
+
+    def begin(self, key: str, blocks: Blocks, first: int, after: int) -> BlockStream | None:
+        """A request that may last, whose end is told by `ended`; None while too many last already."""
+        if not self._streams.acquire(blocking=False):
+            return None
+        try:
+            return BlockStream(self._store, key, blocks, first, after)
+        except BaseException:
+            self.ended()
+            raise
+
+    def ended(self) -> None:
+        """One of the requests that last is over."""
+        self._streams.release()
+
+
+class Stream:
+    """Gives blocks in order, as an iterator; what is wrong with the first request is raised at once.
+
+    For one thread. Close it, or read it to its end. Raises NotFound, Damaged, Unavailable.
+    """
+
+    def __init__(self, supply: Supply, key: str, blocks: Blocks, first: int, after: int) -> None:
+        self._supply = supply
+        self._key = key
+        self._blocks = blocks
+        self.next = first
+        self.after = after
+        self._held: deque[bytes] = deque()
+        self._lasting = supply.begin(key, blocks, first, after) if after - first > MAX_TOGETHER else None
+        if self._lasting is None:
+            self._fetch()
+        else:
+            self._ended = weakref.finalize(self, supply.ended)  # also when it is forgotten without having been closed
+
+    def _fetch(self) -> None:
+        end = min(self.next + MAX_TOGETHER, self.after)
+        self._held.extend(self._supply.fetch(self._key, self._blocks, self.next, end))
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> bytes:
+        if self.next == self.after:
+            raise StopIteration
+        if self._lasting is not None:
+            block = next(self._lasting)
+            self._supply.keep(self._key, self.next, block)
+        else:
+            if not self._held:
+                self._fetch()
+            block = self._held.popleft()
+        self.next += 1
+        if self.next == self.after:
+            self.close()
+        return block
+
+    def close(self) -> None:
+        """Give up what is still to come; nothing more may be asked for."""
+        self.next = self.after
+        self._held.clear()
+        if self._lasting is not None:
+            self._lasting.close()
+            self._lasting = None
+            self._ended()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
