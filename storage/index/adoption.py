@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 
 import orjson
-from sqlalchemy import bindparam, delete, select
+from sqlalchemy import bindparam, delete, select, update
 
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import JsonDataset
-from storage.index import Act, Location, feed, ingest, levels, packed, sealing, served
+from storage.index import Act, Location, feed, ingest, levels, packed, restoring, sealing, served
 from storage.index.packed import Columns, Listings
 from storage.index.schema import contents, instances, packs
 from storage.index.served import Series, Served
@@ -19,6 +19,8 @@ _IS_HERE = select(packs.c.id).where(
     packs.c.series_id == bindparam("one_series"),
     packs.c.pack_id == bindparam("pack_id"),
 )
+_RECEIVED_AT = select(instances.c.received_at).where(instances.c.id == bindparam("instance"))
+_RENUMBER = update(instances).values(revision=bindparam("number")).where(instances.c.id == bindparam("instance"))
 _DELETE_INSTANCE = delete(instances).where(instances.c.id == bindparam("instance"))
 _DELETE_CONTENTS = delete(contents).where(contents.c.instance_id == bindparam("instance"))
 
@@ -56,12 +58,12 @@ def adopt(session: Session, listings: Listings, adopted: Adopted) -> None:
         study = levels.make_study(session, adopted.identity, adopted.dataset)
     if series is None:
         series = levels.make_series(session, study.id, adopted.identity, adopted.dataset)
-    _step_back(session, adopted, study.id, series.id)
     packed.write(session, study.id, series.id, adopted.columns)
+    _step_back(session, listings, adopted, study.id, series.id)
     new = len(adopted.rows.keys() - known.keys())
     levels.count_series(session, study.id, series.id, instances=new, loose=0, bytes=0)
     levels.count_study(session, study.id, instances=new, series=int(is_new_series))
-    _let_speak(session, adopted, known, study, series)
+    _let_speak(session, listings, adopted, known, study, series)
     _refresh_sop_classes(session, listings, adopted, study, anew=bool(known))
     feed.note(session, Act.SEALED, adopted.pack.study_uid, adopted.pack.series_uid, series_id=series.id)
 
@@ -78,8 +80,8 @@ def _known(session: Session, listings: Listings, pack: Pack) -> dict[str, Served
     return {each.sop_uid: each for _, instances in found for each in instances}
 
 
-def _step_back(session: Session, adopted: Adopted, study: int, series: int) -> None:
-    """Let what lies loose make way for the pack: the same versions go, older ones are superseded."""
+def _step_back(session: Session, listings: Listings, adopted: Adopted, study: int, series: int) -> None:
+    """Let what lies loose make way for the pack: the same versions go, those that came before it are superseded."""
     loose = sealing.loose_versions(session, study, series)
     same = {}
     for instance in adopted.pack.instances:
@@ -87,27 +89,43 @@ def _step_back(session: Session, adopted: Adopted, study: int, series: int) -> N
         row = loose.find(name)
         if row is not None and bytes(row[3]) == instance.digest:
             same[name] = Location(*row[4:])
-    older = [
-        row
-        for (sop_uid, revision), row in loose.served.items()
-        if (sop_uid, revision) not in same
-        and sop_uid in adopted.rows
-        and revision <= adopted.pack.instances[adopted.rows[sop_uid]].revision
-    ]
-    for row in older:
+    served_still = dict(loose.served)
+    for name, row in loose.served.items():
+        top = adopted.rows.get(name[0])
+        if top is None or name in same or name[1] > adopted.pack.instances[top].revision:
+            continue
+        # The index did not know the pack when it numbered this one: what counts is which came later.
+        if session.run(_RECEIVED_AT, instance=row[0]).fetchone()[0] > adopted.pack.instances[top].received_at:
+            session.run(_RENUMBER, instance=row[0], number=adopted.pack.instances[top].revision + 1)
+            continue
+        below = restoring.number_below(session, listings, study, series, name[0])
+        session.run(_RENUMBER, instance=row[0], number=below)
         session.run(ingest.KEEP_VERSION, instance=row[0])
         session.run(_DELETE_CONTENTS, instance=row[0])
         session.run(_DELETE_INSTANCE, instance=row[0])
-    served_still = {name: row for name, row in loose.served.items() if row not in older}
+        del served_still[name]
     sealing.take_out(session, study, series, loose._replace(served=served_still), same, packs=1)
 
 
+def _is_served(session: Session, listings: Listings, adopted: Adopted) -> bool:
+    """Whether the first of the pack is served now, and not a version that lies elsewhere."""
+    scope = Scope(adopted.pack.study_uid, adopted.pack.series_uid, adopted.first.sop_uid)
+    for _, [one] in served.in_scope(session, listings, scope):
+        return (one.revision, bytes(one.digest)) == (adopted.first.revision, adopted.first.digest)
+    return False
+
+
 def _let_speak(
-    session: Session, adopted: Adopted, known: dict[str, Served], study: levels.StudyRow, series: levels.SeriesRow
+    session: Session,
+    listings: Listings,
+    adopted: Adopted,
+    known: dict[str, Served],
+    study: levels.StudyRow,
+    series: levels.SeriesRow,
 ) -> None:
     """Take the attributes of study and series from the pack's first instance, if it is first, or newer, in them."""
     sop_uid = adopted.first.sop_uid
-    now_served = sop_uid not in known or known[sop_uid].revision <= adopted.first.revision
+    now_served = sop_uid not in known or _is_served(session, listings, adopted)
     if now_served and known and sop_uid <= series.speaker_sop_uid:
         levels.rewrite_series(session, study.id, series.id, adopted.identity, adopted.dataset)
     name = (sop_uid, adopted.pack.series_uid)

@@ -24,7 +24,7 @@ from storage.index.schema import contents, instances, versions
 from storage.index.served import InPack
 from storage.index.session import Session
 
-_OWN = (
+OWN = (
     "sop_class",
     "instance_number",
     "digest",
@@ -40,25 +40,25 @@ _OWN = (
     "repair",
     "attributes",
 )
-_CONTENTS = ("metadata", "frames", "bulk")
-_NAMES = ("study_id", "series_id", "sop_uid")
+CONTENTS = ("metadata", "frames", "bulk")
+NAMES = ("study_id", "series_id", "sop_uid")
 
 _INSERT_INSTANCE = (
-    insert(instances).values({name: bindparam(name) for name in (*_NAMES, *_OWN)}).returning(instances.c.id)
+    insert(instances).values({name: bindparam(name) for name in (*NAMES, *OWN)}).returning(instances.c.id)
 )
-_INSERT_CONTENTS = insert(contents).values({name: bindparam(name) for name in ("instance_id", *_CONTENTS)})
+_INSERT_CONTENTS = insert(contents).values({name: bindparam(name) for name in ("instance_id", *CONTENTS)})
 KEEP_VERSION = insert(versions).from_select(
-    [*_NAMES, *_OWN, *_CONTENTS],
-    select(*(instances.c[name] for name in (*_NAMES, *_OWN)), *(contents.c[name] for name in _CONTENTS))
+    [*NAMES, *OWN, *CONTENTS],
+    select(*(instances.c[name] for name in (*NAMES, *OWN)), *(contents.c[name] for name in CONTENTS))
     .join_from(instances, contents, contents.c.instance_id == instances.c.id)
     .where(instances.c.id == bindparam("instance")),
 )
 _UPDATE_INSTANCE = (
-    update(instances).values({name: bindparam(name) for name in _OWN}).where(instances.c.id == bindparam("instance"))
+    update(instances).values({name: bindparam(name) for name in OWN}).where(instances.c.id == bindparam("instance"))
 )
 _UPDATE_CONTENTS = (
     update(contents)
-    .values({name: bindparam(name) for name in _CONTENTS})
+    .values({name: bindparam(name) for name in CONTENTS})
     .where(contents.c.instance_id == bindparam("instance"))
 )
 
@@ -105,7 +105,7 @@ def add(session: Session, listings: Listings, prepared: Prepared) -> Added:
         known = loose or _in_pack(session, listings, study, series, identity.sop_uid)
         if known is not None:
             return _add_again(session, listings, prepared, study, series, known)
-    _refuse_doomed(session, prepared.record.location)
+    refuse_doomed(session, prepared.record.location)
     if study is None:
         study = levels.make_study(session, identity, dataset)
     is_new_series = series is None
@@ -135,7 +135,8 @@ def _in_pack(
     return None
 
 
-def _refuse_doomed(session: Session, location: Location) -> None:
+def refuse_doomed(session: Session, location: Location) -> None:
+    """Raise Conflict when the object there may vanish any moment."""
     if doomed.due_at(session, location) is not None:
         raise Conflict("the object is about to be removed: put the bytes elsewhere")
 
@@ -169,7 +170,7 @@ def _add_again(
     identity = prepared.record.instance.identity
     if known.digest == prepared.record.instance.digest:
         return Added(Outcome.SAME, known.revision)
-    _refuse_doomed(session, prepared.record.location)
+    refuse_doomed(session, prepared.record.location)
     revision = known.revision + 1
     if isinstance(known, InPack):
         _insert(session, prepared, study.id, series.id, revision)

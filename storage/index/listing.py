@@ -138,6 +138,10 @@ class Listing:
         """As `Instance.digest`."""
         return self._digests[row * self._digest_length : (row + 1) * self._digest_length]
 
+    def received_at(self, row: int) -> int:
+        """Microseconds since 1970-01-01 UTC."""
+        return self._received[row]
+
     def frames(self, row: int) -> FrameTable:
         """Where the frames lie."""
         start = self._table_ends[row - 1] if row else 0

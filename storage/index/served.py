@@ -36,6 +36,7 @@ _LOOSE = select(
     instances.c.offset,
     instances.c.length,
     instances.c.header_length,
+    instances.c.received_at,
 ).where(instances.c.study_id == bindparam("study"))
 _LOOSE_OF_SERIES = _LOOSE.where(instances.c.series_id == bindparam("one_series"))
 _LOOSE_BY_UID = _LOOSE_OF_SERIES.where(instances.c.sop_uid == bindparam("sop_uid"))
@@ -69,6 +70,7 @@ class Loose(NamedTuple):
     offset: int
     length: int
     header_length: int
+    received_at: int
 
     def stored(self, of: Series) -> Stored:
         """What reading it needs."""
@@ -107,6 +109,10 @@ class InPack(NamedTuple):
     @property
     def digest(self) -> bytes:
         return self.pack.listing.digest(self.row)
+
+    @property
+    def received_at(self) -> int:
+        return self.pack.listing.received_at(self.row)
 
     def stored(self, of: Series) -> Stored:
         """What reading it needs."""
@@ -194,13 +200,16 @@ def _loose_of(session: Session, one: Series, sop_uid: str | None) -> list[Loose]
 
 
 def chosen(loose: Sequence[Loose], packs: Sequence[Packed], sop_uid: str | None) -> list[Served]:
-    """Of all versions of a series, or of one instance of it, those with the highest revision, in their order."""
+    """Of all versions of a series, or of one instance of it, those with the highest revision, in their order.
+
+    Two packs have one revision with other bytes when the index was lost between them: then the later one is served.
+    """
     found: dict[str, Served] = {each.sop_uid: each for each in loose}
     for pack in packs:
         for uid, row in _rows(pack, sop_uid):
             candidate = InPack(pack, row)
             known = found.get(uid)
-            if known is None or known.revision < candidate.revision:
+            if known is None or _rank(known) < _rank(candidate):
                 found[uid] = candidate
     return sorted(found.values(), key=_order)
 
@@ -210,6 +219,10 @@ def _rows(pack: Packed, sop_uid: str | None) -> Sequence[tuple[str, int]]:
         return list(pack.listing.served().items())
     row = pack.listing.find(sop_uid)
     return [] if row is None else [(sop_uid, row)]
+
+
+def _rank(one: Served) -> tuple[int, int]:
+    return one.revision, one.received_at
 
 
 def _order(one: Served) -> tuple[bool, int, str]:

@@ -162,7 +162,7 @@ def _packed(item: dict[str, Any], attributes: bytes) -> PackedInstance:
         length=_number(item["length"]),
         header_length=_number(item["header_length"]),
         digest=_digest(item["digest"]),
-        revision=_number(item["revision"]),
+        revision=_integer(item["revision"]),
         received_at=_number(item["received_at"]),
         source=_text(item["source"]),
         repair=None if repair is None else _text(repair),
@@ -186,7 +186,7 @@ def _check_order(listed: Listed) -> None:
     """Instances must lie one after another, each with its header inside, and the metadata behind them."""
     position = 0
     for packed in listed.instances:
-        if packed.offset < position or packed.header_length > packed.length or not packed.revision:
+        if packed.offset < position or packed.header_length > packed.length:
             raise ValueError("the instances that the manifest lists do not lie one after another")
         position = packed.offset + packed.length
     if len({(packed.sop_uid, packed.revision) for packed in listed.instances}) != len(listed.instances):
