@@ -14,7 +14,7 @@ _T = TypeVar("_T")
 
 _SECOND = 1_000_000
 _RARELY_SECONDS = 3600
-_LONGEST_SECONDS = {Damaged: _RARELY_SECONDS, NotFound: 600, Conflict: 300, Unavailable: 300}
+_LONGEST_SECONDS = {Damaged: _RARELY_SECONDS, NotFound: 600, Conflict: 300, Unavailable: 300, Exhausted: 60}
 _FIRST_SECONDS = 5
 _MAX_KEPT = 10_000
 _IN_SUCCESSION = 3  # so many unavailable ones one after another: it is not their fault
@@ -55,10 +55,12 @@ class Attempts:
     def run(self, work: Iterable[_T], *, key: Callable[[_T], str], do: Callable[[_T], object]) -> Tally:
         """Try each whose time has come.
 
-        Raises Exhausted and Stopped at once, and Unavailable when that stopped several in succession: then it is not
-        they that are at fault, and the caller is to wait.
+        Raises Stopped at once, and Unavailable when that stopped several in succession: then it is not they that are at
+        fault, and the caller is to wait. What there is no room for holds up nothing smaller; when nothing was done for
+        want of room, Exhausted is raised in the end.
         """
         done = failed = busy = unavailable = 0
+        no_room: Exhausted | None = None
         for one in work:
             if self._is_waiting(key(one)):
                 continue
@@ -66,8 +68,12 @@ class Attempts:
                 do(one)
             except Busy:
                 busy += 1
-            except (Exhausted, Stopped):
+            except Stopped:
                 raise
+            except Exhausted as error:
+                no_room = error
+                failed += 1
+                self._remember(key(one), error)
             except Exception as error:  # whatever is wrong with this one must not hold up the others
                 failed += 1
                 self._remember(key(one), error)
@@ -78,6 +84,8 @@ class Attempts:
                 done += 1
                 unavailable = 0
                 self._failures.pop(key(one), None)
+        if no_room is not None and not done:
+            raise no_room
         return Tally(done, failed, busy)
 
     def _is_waiting(self, name: str) -> bool:
@@ -99,7 +107,8 @@ class Attempts:
         if not isinstance(error, StorageError):
             _log.error(event, exc_info=error, **about)
             return
-        tell = _log.info if isinstance(error, Conflict) else _log.warning if _is_outage(error) else _log.error
+        is_passing = isinstance(error, Exhausted) or _is_outage(error)
+        tell = _log.info if isinstance(error, Conflict) else _log.warning if is_passing else _log.error
         tell(event, why=str(error), **about)
 
 

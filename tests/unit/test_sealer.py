@@ -4,6 +4,7 @@ import threading
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
@@ -430,6 +431,27 @@ def test_without_room_for_a_pack_nothing_is_begun(archive: Archive, clock: Clock
         archive.sealer(min_free_bytes=1 << 60).run_once()
     assert list(archive.staging.iterdir()) == []
     assert list(archive.stores["archive"].scan()) == []
+
+
+def test_a_series_that_there_is_no_room_for_holds_up_no_smaller_one(
+    archive: Archive, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    length = len(file_of(1, 1, 1))
+    for series in range(1, 36):
+        archive.store(1, series, (1, 2, 3))
+        clock.pass_(1)
+    archive.store(1, 36, (1,))
+    clock.pass_(601)
+    free = [2 * length]
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=free[0]))
+    sealer = archive.sealer()
+    with pytest.raises(Exhausted):
+        sealer.run_once()
+    assert sealer.run_once().done == 1, "the small one, which came last"
+    free[0] = 1 << 40
+    clock.pass_(61)
+    assert sum(sealer.run_once().done for _ in range(2)) == 35
+    archive.check_all_is_read_back()
 
 
 def test_it_stops_between_two_instances(archive: Archive) -> None:
