@@ -2,15 +2,19 @@
 
 from collections import Counter
 from dataclasses import asdict
+from datetime import datetime
+from itertools import chain
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from gateway.archive.clock import SECOND
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
 from gateway.config import Config, ConfigError, load
 from gateway.upkeep.findings import Checked
+from gateway.upkeep.verification import look_for_a_lost_index
 from gateway.upkeep.verification import verify as verified
 from storage.dicom.identity import Scope, uid
 from storage.errors import StorageError
@@ -30,8 +34,9 @@ def verify(
 ) -> None:
     """Read every object (packs, loose ones, copies), beside a running gateway or without it.
 
-    Exit status: 0 nothing is wrong (any more); 1 something is, each with a line that says what to do; 2 it could not be
-    looked at.
+    An object that nothing names can be judged when it is an hour old; until then it is counted apart, as is what the
+    gateway is to delete anyway. Exit status: 0 nothing is wrong (any more); 1 something is, each with a line that says
+    what to do; 2 it could not be looked at.
     """
     tale = Tale(as_json)
     try:
@@ -45,14 +50,17 @@ def verify(
 
 
 def _run(settings: Config, tale: Tale, study: Scope | None, repair: bool, threads: int) -> int:
-    counts: Counter[str] = Counter(objects=0, bytes=0, findings=0, repaired=0)
-    problem = ""
+    counts: Counter[str] = Counter(objects=0, bytes=0, findings=0, repaired=0, young=0, doomed=0)
+    problem, again_at = "", 0
     with opened(settings) as gateway, tale.progress("objects"):
         try:
-            for checked in verified(gateway.places, gateway.index, study, repair=repair, threads=threads):
+            lost = look_for_a_lost_index(gateway.places, gateway.index) if study is None else ()
+            verifying = verified(gateway.places, gateway.index, study, repair=repair, threads=threads)
+            for checked in chain(lost, verifying):
                 _tell(checked, counts, tale)
+                again_at = max(again_at, checked.again_at)
         except StorageError as error:
-            if not counts["objects"]:
+            if not counts.total():
                 raise
             problem = f"not everything was looked at: {error}"
     status = FINDINGS if problem or counts["findings"] > counts["repaired"] else 0
@@ -60,16 +68,24 @@ def _run(settings: Config, tale: Tale, study: Scope | None, repair: bool, thread
         f"{counts['objects']} objects, {counts['bytes'] / 1e6:,.1f} MB: {counts['findings']} findings, "
         f"{counts['repaired']} put right"
     )
-    tale.end(dict(counts), line, status, problem)
+    told: dict[str, Any] = dict(counts)
+    if counts["doomed"]:
+        line += f"; not looked at: {counts['doomed']} that are to be deleted"
+    if again_at:
+        again = datetime.fromtimestamp(again_at // SECOND + 1).astimezone()
+        told["again_at"] = again.isoformat()
+        line += f"; {counts['young']} too young to judge, look again after {again:%H:%M}"
+    tale.end(told, line, status, problem)
     return status
 
 
 def _tell(checked: Checked, counts: "Counter[str]", tale: Tale) -> None:
-    counts["objects"] += 1
+    counts[checked.passed or "objects"] += bool(checked.key)
     counts["bytes"] += checked.bytes
     tale.advance(1)
     for finding in checked.findings:
         counts["findings"] += 1
         counts["repaired"] += finding.repaired
-        line = f"{finding.kind}: {finding.store} {finding.key}: {finding.what}; {finding.advice}"
+        where = f"{finding.store} {finding.key}" if finding.key else finding.store
+        line = f"{finding.kind}: {where}: {finding.what}; {finding.advice}"
         tale.tell({"finding": asdict(finding)}, line)

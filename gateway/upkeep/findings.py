@@ -10,6 +10,14 @@ class Kind(StrEnum):
     MISSING = "missing"  # the index names it, the store does not have it
     DAMAGED = "damaged"  # it is not what was stored, or cannot be read
     ORPHAN = "orphan"  # the store has it, nothing names it
+    LOST = "lost"  # the index is empty, the stores are not
+
+
+class Passed(StrEnum):
+    """Why an object that nothing names was not looked at."""
+
+    YOUNG = "young"  # it may be about to be named
+    DOOMED = "doomed"  # it is to be deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +34,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An object that was looked at: how many bytes of it were read, and what was found."""
+    """An object: how many bytes of it were read, and what was found; or why it was `passed` over, and the time (in
+    microseconds since 1970) from which it is not any more.
+    """
 
     key: str
     bytes: int = 0
     findings: tuple[Finding, ...] = ()
+    passed: Passed | None = None
+    again_at: int = 0

@@ -10,7 +10,7 @@ from gateway.archive.clock import SECOND
 from gateway.archive.places import ARCHIVE, SPOOL, Places
 from gateway.upkeep import loose
 from gateway.upkeep.buried import Buried, slack
-from gateway.upkeep.findings import Checked, Finding, Kind
+from gateway.upkeep.findings import Checked, Finding, Kind, Passed
 from gateway.upkeep.rebuild import SOURCE, identity_of
 from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted, NotFound, StorageError
@@ -54,7 +54,7 @@ class Orphans:
         """Look at the pack objects of a series."""
         series = keys.series_of_pack(metas[0].key)
         named = {pack.location.key for pack in self._index.packs(Scope(*series))} if series else set()
-        return [self._pack(meta, series) for meta in self._unnamed(ARCHIVE, metas, named)]
+        return self._each(ARCHIVE, metas, named, lambda meta: self._pack(meta, series))
 
     def _pack(self, meta: ObjectMeta, series: tuple[str, str] | None) -> Checked:
         if series is None:
@@ -80,7 +80,7 @@ class Orphans:
         """Look at the loose objects of a series."""
         found = keys.instance_of_spool(metas[0].key)
         named = {one.location.key for one in self._index.loose(found[0], found[1])} if found else set()
-        return [self._loose(meta) for meta in self._unnamed(SPOOL, metas, named)]
+        return self._each(SPOOL, metas, named, self._loose)
 
     def _loose(self, meta: ObjectMeta) -> Checked:
         store = self._places.spool
@@ -109,11 +109,23 @@ class Orphans:
         advice = "it is kept as a version that was superseded" if is_older else "it can be found now"
         return _finding(SPOOL, meta.key, what, advice, repaired=True)
 
-    def _unnamed(self, store: str, metas: Sequence[ObjectMeta], named: set[str]) -> list[ObjectMeta]:
-        """Those that are old enough to be named, and are neither named nor to be deleted."""
+    def _each(
+        self, store: str, metas: Sequence[ObjectMeta], named: set[str], look: Callable[[ObjectMeta], Checked]
+    ) -> list[Checked]:
+        """Those that nothing names: looked at when they are old enough to be named, and not to be deleted."""
         before = self._clock() - YOUNG_SECONDS * SECOND
-        found = [meta for meta in metas if meta.key not in named and meta.modified_at < before]
-        return [meta for meta in found if not self._is_doomed(store, meta.key)]
+        found = []
+        for meta in metas:
+            if meta.key in named:
+                continue
+            if self._is_doomed(store, meta.key):
+                found.append(Checked(meta.key, passed=Passed.DOOMED))
+            elif meta.modified_at >= before:
+                again_at = meta.modified_at + YOUNG_SECONDS * SECOND
+                found.append(Checked(meta.key, passed=Passed.YOUNG, again_at=again_at))
+            else:
+                found.append(look(meta))
+        return found
 
     def _is_doomed(self, store: str, key: str) -> bool:
         with self._lock:

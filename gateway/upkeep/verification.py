@@ -14,7 +14,7 @@ from gateway.archive.places import ARCHIVE, COPY, SPOOL, Places
 from gateway.archive.publishing import staged
 from gateway.upkeep.buried import Buried
 from gateway.upkeep.findings import Checked, Finding, Kind
-from gateway.upkeep.lost_index import LOOSE, PACKS
+from gateway.upkeep.lost_index import LOOSE, PACKS, has_objects, is_empty
 from gateway.upkeep.orphans import Orphans
 from gateway.upkeep.parallel import each
 from gateway.upkeep.rebuild import by_series
@@ -27,7 +27,14 @@ from storage.packs import Damaged, Pack
 
 _EVER = 1 << 62  # later than any time
 _MAX_SERIES = 1 << 20  # that may lie loose: days of all that a province takes in
-_MAX_UNCOPIED = 100_000
+
+_LOST = Finding(
+    Kind.LOST,
+    "index",
+    "",
+    "it is empty, but there are packs or loose instances",
+    "if it was lost or moved, stop the gateway and put it back, or run `gateway reindex`",
+)
 
 Problem = tuple[Kind, str]
 
@@ -54,6 +61,12 @@ def verify(
     for look, metas in ((orphans.packs, _packs(places, index, scope)), (orphans.loose, _loose(places, scope))):
         for checked in each(look, by_series(metas), threads):
             yield from checked
+
+
+def look_for_a_lost_index(places: Places, index: PackingIndex) -> Iterator[Checked]:
+    """A finding when the index knows of nothing, and there are objects. Raises Unavailable."""
+    if is_empty(index) and has_objects((places.archive, places.spool)):
+        yield Checked("", 0, (_LOST,))
 
 
 def _loose_series(index: PackingIndex, scope: Scope | None) -> Iterator[tuple[str, str]]:
@@ -118,8 +131,7 @@ class Verification:
         problem = self._problem(COPY, pack)
         if problem is None or problem[0] is not Kind.MISSING:
             return problem
-        waiting = self._index.uncopied(COPY, _MAX_UNCOPIED)
-        return None if any(other.location.key == pack.location.key for other in waiting) else problem
+        return problem if self._index.is_copied(pack, COPY) else None
 
     def _pack_finding(self, pack: Pack, bad: str, problem: Problem, sound: str | None) -> Finding:
         kind, what = problem

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,8 @@ def test_a_whole_archive_is_verified(data: Path) -> None:
     assert result.exit_code == 0
     found = summary(result)
     assert (found["objects"], found["findings"], found["exit_status"]) == (3, 0, 0)
+    assert (found["doomed"], found["young"]) == (2, 0), "the loose objects of the series that was sealed"
+    assert "2 that are to be deleted" in run("verify", "--data", data).stdout
     assert found["bytes"] > sum(map(len, FILES))
     assert summary(run("verify", "--scope", STUDY, "--data", data, "--json"))["objects"] == 3
 
@@ -70,6 +73,31 @@ def test_a_finding_is_a_line_that_says_what_to_do(data: Path) -> None:
     assert f"missing: archive {pack.key}: " in result.stderr and "backup" in result.stderr
     told = json.loads(run("verify", "--data", data, "--json").stdout.splitlines()[0])["finding"]
     assert (told["kind"], told["key"], told["repaired"]) == ("missing", pack.key, False)
+
+
+def lose_the_index(data: Path) -> None:
+    for path in data.glob("index.sqlite*"):
+        path.unlink()
+
+
+def test_what_is_too_young_to_judge_is_counted(data: Path) -> None:
+    DiskStore(data / "objects").put("spool/1.2/1.2.3/young.dcm", [b"being stored"])
+    result = run("verify", "--data", data, "--json")
+    assert result.exit_code == 0
+    found = summary(result)
+    assert (found["objects"], found["young"]) == (3, 1)
+    again = datetime.fromisoformat(found["again_at"])
+    told = run("verify", "--data", data).stdout
+    assert f"1 too young to judge, look again after {again:%H:%M}" in told
+
+
+def test_verifying_without_the_index_says_that_it_is_lost(data: Path) -> None:
+    lose_the_index(data)
+    result = run("verify", "--data", data)
+    assert result.exit_code == 1
+    assert "lost: index: it is empty" in result.stderr and "gateway reindex" in result.stderr
+    assert run("reindex", "--data", data).exit_code == 0
+    assert run("verify", "--data", data).exit_code == 0
 
 
 @pytest.mark.parametrize("command", ["verify", "export"])
@@ -88,8 +116,7 @@ def test_what_is_not_there_is_not_verified(data: Path) -> None:
 
 def test_an_index_that_was_lost_is_made_anew(data: Path) -> None:
     before = retrieved(data, "before")
-    for path in data.glob("index.sqlite*"):
-        path.unlink()
+    lose_the_index(data)
     result = run("reindex", "--data", data, "--json")
     assert result.exit_code == 0
     assert summary(result)["instances"] == len(FILES)
