@@ -6,20 +6,21 @@ What is read is complete, but only whoever holds a digest can tell that it is ri
 import base64
 import re
 import secrets
-from collections.abc import Callable, Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from functools import partial
-from typing import TypeVar
+from itertools import islice
 
 from urllib3 import BaseHTTPResponse
 
 from storage.errors import Conflict, NotFound, Unavailable
-from storage.objects import Body, ObjectMeta, Source, keys, s3_check, s3_deletion, s3_parts
+from storage.objects import Body, ObjectMeta, Source, keys, s3_check, s3_parts
 from storage.objects.s3_body import S3Body
 from storage.objects.s3_client import connect
 from storage.objects.s3_errors import Passing, refusal, translated
-from storage.objects.s3_listing import Listing
-from storage.objects.s3_patience import patiently
+from storage.objects.s3_listing import PAGE, Listing
+from storage.objects.s3_patience import Patience
 from storage.objects.s3_payload import Payload, Whole, opened
 from storage.objects.s3_settings import S3Settings
 from storage.objects.s3_wire import release
@@ -27,7 +28,6 @@ from storage.objects.spans import outside
 
 __all__ = ["S3Settings", "S3Store"]
 
-_T = TypeVar("_T")
 _PART_BYTES = 128 << 20
 _TOKEN = "put"  # of our metadata: tells whose put an object is when the answer to it was lost
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
@@ -44,8 +44,10 @@ class S3Store:
         self._settings = settings
         self._part_bytes = part_bytes
         self._client, self._wire = connect(settings)
-        self._listing = Listing(self._client, settings, lambda: self._known_traits().ordered)
-        self._watch = s3_check.Watch(self._client, self._wire, settings)
+        self._patiently = Patience(settings.retry_seconds)
+        self._listing = Listing(self._client, settings, self._patiently, lambda: self._known_traits().ordered)
+        self._traits: s3_check.Traits | None = None
+        self._lock = threading.Lock()
 
     @property
     def exclusive(self) -> bool:
@@ -56,7 +58,10 @@ class S3Store:
         return self._known_traits().exclusive
 
     def _known_traits(self) -> s3_check.Traits:
-        return self._watch.known or self._patiently(self._watch.traits)
+        with self._lock:
+            if self._traits is None:
+                self._traits = self._patiently(lambda: s3_check.try_all(self._client, self._wire, self._settings))
+            return self._traits
 
     def put(self, key: str, source: Source, *, if_absent: bool = True) -> ObjectMeta:
         """See `ObjectStore`. One request up to the size of a part."""
@@ -109,7 +114,7 @@ class S3Store:
     def _put_parts(self, key: str, whole: Whole, condition: bool) -> None:
         token = secrets.token_hex(8)
         mine = partial(self._is_ours, key, token, whole.length)
-        upload = s3_parts.Upload(self._client, self._wire, self._settings, key, {_TOKEN: token}, mine)
+        upload = s3_parts.Upload(self._client, self._wire, self._settings, self._patiently, key, {_TOKEN: token}, mine)
         upload.send(whole, self._part_bytes, if_absent=condition)
 
     def _is_ours(self, key: str, token: str, length: int) -> bool:
@@ -130,7 +135,7 @@ class S3Store:
         """See `ObjectStore`. One request; a connection that breaks while the body is read costs another."""
         keys.checked(key)
         if span is None:
-            answer = self._patiently(lambda: self._wire.ask("GET", key, stream=True))
+            answer = self._patiently(lambda: self._wire.ask("GET", key, stream=True), reading=True)
             return self._body(key, answer, 0, _length(answer))
         offset, length = span
         if offset < 0 or length < 0:
@@ -156,7 +161,7 @@ class S3Store:
         if etag:
             headers["If-Match"] = etag
         try:
-            answer = self._patiently(lambda: self._wire.ask("GET", key, headers=headers, stream=True))
+            answer = self._patiently(lambda: self._wire.ask("GET", key, headers=headers, stream=True), reading=True)
         except (NotFound, Conflict) as error:
             if not etag:
                 raise
@@ -170,9 +175,9 @@ class S3Store:
         """See `ObjectStore`."""
         keys.checked(key)
         try:
-            answer = self._patiently(lambda: self._wire.ask("HEAD", key))
-        except NotFound:
-            self._patiently(self._require_bucket)  # the answer looks the same when the whole bucket is missing
+            answer = self._patiently(lambda: self._wire.ask("HEAD", key), reading=True)
+        except NotFound:  # the answer looks the same when the whole bucket is missing
+            self._patiently(self._require_bucket, reading=True)
             raise
         return ObjectMeta(key, _length(answer), _modified_at(answer))
 
@@ -184,33 +189,48 @@ class S3Store:
                 raise refusal(404, "NoSuchBucket", "read") from error
 
     def delete(self, names: Iterable[str]) -> None:
-        """See `ObjectStore`. One request for up to 1,000 keys; where the bucket keeps versions, one more for each."""
-        safe = map(keys.checked, names)
-        versioned = self._known_traits().versioned
-        s3_deletion.remove(self._client, self._settings, self._patiently, safe, versioned=versioned)
+        """See `ObjectStore`. One request for up to 1,000 keys."""
+        pending = iter(names)
+        while batch := [keys.checked(key) for key in islice(pending, PAGE)]:
+            self._patiently(partial(self._delete_batch, batch))
+
+    def _delete_batch(self, batch: list[str]) -> None:
+        objects = [{"Key": self._settings.prefix + key} for key in batch]
+        with translated("delete"):
+            answer = self._client.delete_objects(
+                Bucket=self._settings.bucket, Delete={"Objects": objects, "Quiet": True}
+            )
+        failed = [str(error.get("Code", "")) for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
+        if failed:
+            raise refusal(403 if failed[0] == "AccessDenied" else 500, failed[0], "delete")
 
     def scan(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectMeta]:
         """See `ObjectStore`. One request for 1,000 objects; other names than keys of ours are passed over."""
         return self._listing.scan(prefix, after)
 
     def check(self) -> None:
-        """See `ObjectStore` and `s3_check.Watch`: at most nine small requests, each tried once."""
-        self._watch.check()
+        """See `ObjectStore`. Seven small requests, each tried once; what is missing is named."""
+        traits = s3_check.try_all(self._client, self._wire, self._settings)
+        with self._lock:
+            self._traits = traits
 
     def remove_stale_uploads(self, older_than_seconds: float) -> int:
         """Abort what began so long ago to be written in parts and never came to its end; how many.
 
         Must be longer than the largest object takes. Raises Unavailable.
         """
-        return s3_parts.remove_stale_uploads(self._client, self._settings, older_than_seconds)
+        return s3_parts.remove_stale_uploads(self._client, self._settings, self._patiently, older_than_seconds)
+
+    def hang_up(self) -> None:
+        """Break off what waits for the store (Unavailable); nothing is tried again. The store is of no use after."""
+        self._patiently.close()
+        self._wire.hang_up()
 
     def close(self) -> None:
         """Close the connections; the store is of no use after."""
+        self.hang_up()
         self._wire.close()
         self._client.close()
-
-    def _patiently(self, act: Callable[[], _T]) -> _T:
-        return patiently(self._settings.retry_seconds, act)
 
 
 def _length(answer: BaseHTTPResponse) -> int:

@@ -53,7 +53,8 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
     except BotoCoreError as error:
         raise Unavailable(f"the S3 store cannot be used: {error}") from error
     except OSError as error:
-        raise Unavailable(f"a file that the S3 store needs cannot be read: {error.strerror}") from error
+        which = f"the file {error.filename}" if error.filename else "a file"
+        raise Unavailable(f"{which}, which the S3 store needs, cannot be read: {error.strerror}") from error
 
 
 def _config(settings: S3Settings) -> Config:

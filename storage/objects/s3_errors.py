@@ -27,6 +27,10 @@ class Passing(Unavailable):
     """A refusal that may pass by itself: worth another attempt as long as there is patience."""
 
 
+class Away(Passing):
+    """It is not an answer: nothing was heard from the store, or not in time."""
+
+
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]{1,64})\s*</Code>")
 _ABSENT = {"NoSuchKey", "NotFound", "NoSuchUpload"}
 _CONFLICTS = {"PreconditionFailed", "ExistingObjectIsDirectory", "ExistingObjectIsFile"}
@@ -118,11 +122,11 @@ def translated(verb: str) -> Iterator[None]:
         EndpointConnectionError,
         ConnectTimeoutError,
     ) as error:
-        raise Passing("the S3 store cannot be reached: nothing answers at its endpoint") from error
+        raise Away("the S3 store cannot be reached: nothing answers at its endpoint") from error
     except (network.TimeoutError, ReadTimeoutError, TimeoutError) as error:
-        raise Passing(f"the S3 store does not answer in time (to {verb})") from error
+        raise Away(f"the S3 store does not answer in time (to {verb})") from error
     except (network.HTTPError, HTTPClientError, ConnectionError, OSError) as error:
-        raise Passing(f"the connection to the S3 store broke ({type(error).__name__})") from error
+        raise Away(f"the connection to the S3 store broke ({type(error).__name__})") from error
     except BotoCoreError as error:
         raise Unavailable(f"the S3 store cannot be used to {verb} ({type(error).__name__})") from error
 
@@ -141,7 +145,7 @@ def _distrust(error: BaseException) -> Unavailable:
         return Unavailable(
             "the S3 store does not speak TLS at its endpoint: write endpoint=http://..., or its TLS port"
         )
-    return Passing("the connection to the S3 store broke (TLS)")
+    return Away("the connection to the S3 store broke (TLS)")
 
 
 def no_credentials() -> Unavailable:

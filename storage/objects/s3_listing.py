@@ -14,7 +14,7 @@ from typing import Any
 
 from storage.objects import ObjectMeta, keys
 from storage.objects.s3_errors import translated
-from storage.objects.s3_patience import patiently
+from storage.objects.s3_patience import Patience
 from storage.objects.s3_settings import S3Settings
 
 PAGE = 1000
@@ -27,6 +27,7 @@ class Listing:
 
     client: Any
     settings: S3Settings
+    patiently: Patience
     ordered: Callable[[], bool]
 
     def scan(self, prefix: str, after: str) -> Iterator[ObjectMeta]:
@@ -72,7 +73,7 @@ class Listing:
                     Bucket=self.settings.bucket, Prefix=root + prefix, MaxKeys=size, **start
                 )
 
-        return patiently(self.settings.retry_seconds, ask)
+        return self.patiently(ask)
 
     def _meta(self, found: dict[str, Any]) -> ObjectMeta:
         written: datetime = found["LastModified"]

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from storage.errors import NotFound, StorageError, Unavailable
 from storage.objects.s3_errors import Passing, translated
-from storage.objects.s3_patience import patiently
+from storage.objects.s3_patience import Patience
 from storage.objects.s3_payload import Payload, Whole
 from storage.objects.s3_settings import S3Settings
 from storage.objects.s3_wire import Wire
@@ -35,6 +35,7 @@ class Upload:
     client: Any
     wire: Wire
     settings: S3Settings
+    patiently: Patience
     key: str
     metadata: dict[str, str]
     mine: Callable[[], bool]
@@ -45,11 +46,11 @@ class Upload:
     def send(self, whole: Whole, least: int, *, if_absent: bool) -> None:
         """Store `whole`. Raises as `ObjectStore.put`, and then leaves no parts behind that it can remove."""
         size = part_length(whole.length, least)
-        self._id = patiently(self.settings.retry_seconds, self._create)
+        self._id = self.patiently(self._create)
         try:
             for offset in range(0, whole.length, size):
                 part = whole.payload(offset, min(size, whole.length - offset), signed=self.wire.signs_payloads)
-                self._etags.append(patiently(self.settings.retry_seconds, partial(self._part, part)))
+                self._etags.append(self.patiently(partial(self._part, part)))
                 self._md5s.append(part.md5)
             self._complete(if_absent)
         except BaseException:
@@ -90,7 +91,7 @@ class Upload:
             return str(answer.get("ETag", ""))
 
         try:
-            etag = patiently(self.settings.retry_seconds, complete)
+            etag = self.patiently(complete)
         except StorageError:
             if not self.mine():  # an answer may have been lost: then a later attempt finds no upload, or an object
                 raise
@@ -110,7 +111,7 @@ def is_md5(etag: str) -> bool:
     return len(text) == 32 and all(character in "0123456789abcdef" for character in text)
 
 
-def remove_stale_uploads(client: Any, settings: S3Settings, older_than_seconds: float) -> int:
+def remove_stale_uploads(client: Any, settings: S3Settings, patiently: Patience, older_than_seconds: float) -> int:
     """Abort the uploads below the prefix that began so long ago; how many. Raises Unavailable."""
     before = datetime.now(UTC) - timedelta(seconds=older_than_seconds)
     markers: dict[str, str] = {}
@@ -121,7 +122,7 @@ def remove_stale_uploads(client: Any, settings: S3Settings, older_than_seconds: 
             with translated("list"):
                 return client.list_multipart_uploads(Bucket=settings.bucket, Prefix=settings.prefix, **markers)
 
-        found = patiently(settings.retry_seconds, page)
+        found = patiently(page)
         for upload in found.get("Uploads", ()):
             if upload["Initiated"] < before:
                 with suppress(NotFound), translated("delete"):

@@ -1,27 +1,57 @@
 """How long to try again: by time, not by count, with pauses that grow and differ from caller to caller."""
 
 import random
+import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from typing import TypeVar
 
+from storage.errors import Unavailable
+from storage.objects.breaker import Breaker, Gate
 from storage.objects.s3_errors import Passing
 
 _T = TypeVar("_T")
+READING_SECONDS = 3.0  # at most: somebody waits for what is read, and holds a thread meanwhile
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 4.0
+_READING_PLACES = 24  # of the 40 threads that the web door reads in
+_SLOW_SECONDS = 3.0
+_REST_SECONDS = 5.0
 
 
-def patiently(seconds: float, act: Callable[[], _T]) -> _T:
-    """What `act` gives, called again while it raises Passing and the budget of `seconds` is not used up."""
-    deadline = time.monotonic() + seconds
-    pause = _FIRST_PAUSE_SECONDS
-    while True:
-        try:
-            return act()
-        except Passing:
-            wait = random.uniform(pause / 2, pause)
-            if time.monotonic() + wait > deadline:
-                raise
-        time.sleep(wait)
-        pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+class Patience:
+    """Calls one store again while it raises Passing, within a budget of `seconds`. Safe under threads; share one."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._breaker = Breaker(rest_seconds=_REST_SECONDS)
+        self._gate = Gate(_READING_PLACES, slow_seconds=_SLOW_SECONDS)
+        self._closed = threading.Event()
+
+    def __call__(self, act: Callable[[], _T], *, reading: bool = False) -> _T:
+        """What `act` gives. With `reading` the budget is small, and only so many wait at once (see Gate).
+
+        Raises what `act` raises; Passing at once while the store is known to be away; Unavailable once it was closed.
+        """
+        budget = min(self._seconds, READING_SECONDS) if reading else self._seconds
+        with self._gate.place() if reading else nullcontext(), self._breaker.call(reading=reading) as probing:
+            return self._again(act, 0.0 if probing else budget, reading)
+
+    def _again(self, act: Callable[[], _T], budget: float, reading: bool) -> _T:
+        deadline = time.monotonic() + budget
+        pause = _FIRST_PAUSE_SECONDS
+        while not self._closed.is_set():
+            try:
+                return act()
+            except Passing:
+                wait = random.uniform(pause / 2, pause)
+                if time.monotonic() + wait > deadline or (reading and self._breaker.is_open):
+                    raise
+            self._closed.wait(wait)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        raise Unavailable("the S3 store was closed: the gateway stops")
+
+    def close(self) -> None:
+        """Let nobody try again."""
+        self._closed.set()

@@ -17,7 +17,8 @@ class S3Settings:
     """A bucket and how to reach it.
 
     Credentials are those in `access_key_file` and `secret_key_file`, else of `profile`, else what boto3 finds in the
-    environment. Any call ends within `retry_seconds` and one attempt more.
+    environment. Any call ends within `retry_seconds` and one attempt more; one that reads, within 3 seconds and
+    an attempt of at most 10.
     """
 
     bucket: str

@@ -5,10 +5,13 @@ This is the path of the bytes: boto3 itself takes four times the processor time 
 
 import ipaddress
 import math
+import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 from botocore.auth import S3SigV4Auth
 from botocore.awsrequest import AWSRequest
@@ -21,6 +24,7 @@ from storage.objects.s3_settings import S3Settings
 _NOTHING_SHA256 = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 _UNSIGNED = "UNSIGNED-PAYLOAD"
 _ERROR_BYTES = 1 << 16
+_READING_SECONDS = 10.0  # without a byte, where nothing is sent that the server has to write first
 _VERBS = {"PUT": "write", "GET": "read", "HEAD": "read", "DELETE": "delete"}
 
 
@@ -38,6 +42,7 @@ class Wire:
         self._credentials = credentials
         self._wait_seconds = settings.connect_timeout_seconds
         self._pool = _pool(settings, parts.scheme == "https", self._host, parts.port)
+        self._reading = Timeout(settings.connect_timeout_seconds, min(settings.read_timeout_seconds, _READING_SECONDS))
         # In clear over a network only the signature keeps others from changing the bytes.
         self.signs_payloads = parts.scheme != "https" and not _is_loopback(host)
 
@@ -70,6 +75,7 @@ class Wire:
                 redirect=False,
                 preload_content=False,
                 decode_content=False,
+                timeout=self._pool.timeout if payload is not None else self._reading,
                 pool_timeout=math.ceil(self._wait_seconds),
             )
             if answer.status >= 300:
@@ -80,6 +86,14 @@ class Wire:
                 answer.read()
                 answer.release_conn()
         return answer
+
+    def hang_up(self) -> None:
+        """Break the connections that are in use: who waits for them gets an error."""
+        for connection in list(self._pool.opened):
+            sock = connection.sock
+            if sock is not None:
+                with suppress(OSError):  # it may be closed by now
+                    socket.socket.shutdown(sock, socket.SHUT_RDWR)  # of TLS too: its own would wait for the other side
 
     def close(self) -> None:
         """Close the connections that are idle."""
@@ -105,7 +119,24 @@ def release(answer: BaseHTTPResponse) -> None:
     answer.release_conn()
 
 
-def _pool(settings: S3Settings, secure: bool, host: str, port: int | None) -> HTTPConnectionPool:
+class _Pool(HTTPConnectionPool):
+    """Knows the connections that it has opened."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.opened: WeakSet[Any] = WeakSet()
+
+    def _new_conn(self) -> Any:
+        connection = super()._new_conn()
+        self.opened.add(connection)
+        return connection
+
+
+class _SecurePool(_Pool, HTTPSConnectionPool):
+    """The same with TLS."""
+
+
+def _pool(settings: S3Settings, secure: bool, host: str, port: int | None) -> _Pool:
     options: dict[str, Any] = {
         "port": port,
         "timeout": Timeout(connect=settings.connect_timeout_seconds, read=settings.read_timeout_seconds),
@@ -113,9 +144,9 @@ def _pool(settings: S3Settings, secure: bool, host: str, port: int | None) -> HT
         "block": True,
     }
     if not secure:
-        return HTTPConnectionPool(host, **options)
+        return _Pool(host, **options)
     context = ssl.create_default_context(cafile=settings.ca_file)
-    return HTTPSConnectionPool(host, ssl_context=context, **options)
+    return _SecurePool(host, ssl_context=context, **options)
 
 
 def _is_loopback(host: str) -> bool:

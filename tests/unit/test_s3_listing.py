@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from storage.objects import s3_listing
 from storage.objects.s3 import S3Store
 from storage.objects.s3_listing import Listing
+from storage.objects.s3_patience import Patience
 from storage.objects.s3_settings import S3Settings, parse_s3_url
 from tests.seaweed import Seaweed
 
@@ -45,7 +46,7 @@ def not_a_folder_too(names: set[str]) -> set[str]:
 def test_folders_are_put_in_key_order(names: set[str], prefix: str, after: str, page: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(s3_listing, "PAGE", page)
-        listing = Listing(FolderByFolder(names), SETTINGS, lambda: False)
+        listing = Listing(FolderByFolder(names), SETTINGS, Patience(0), lambda: False)
         found = [meta.key for meta in listing.scan(prefix, after)]
     assert found == sorted(name for name in names if name.startswith(prefix) and name > after)
 
@@ -53,7 +54,7 @@ def test_folders_are_put_in_key_order(names: set[str], prefix: str, after: str, 
 def test_what_it_costs_in_a_bucket_of_packs() -> None:
     names = {f"packs/local/1.2.{study}/1.3.{study}.{series}/p.zip" for study in range(500) for series in range(10)}
     client = FolderByFolder(names)
-    listing = Listing(client, SETTINGS, lambda: False)
+    listing = Listing(client, SETTINGS, Patience(0), lambda: False)
     assert [meta.key for meta in listing.scan("packs/", "")] == sorted(names)
     assert client.asked <= 5 + 5 * 20  # pages; and at the end of each a look beside the folders that are open
 
