@@ -6,20 +6,18 @@ What is read is complete, but only whoever holds a digest can tell that it is ri
 import base64
 import re
 import secrets
-import threading
 from collections.abc import Iterable, Iterator
 from email.utils import parsedate_to_datetime
 from functools import partial
-from itertools import islice
 
 from urllib3 import BaseHTTPResponse
 
 from storage.errors import Conflict, NotFound, Unavailable
-from storage.objects import Body, ObjectMeta, Source, keys, s3_check, s3_parts
+from storage.objects import Body, ObjectMeta, Source, keys, s3_check, s3_deletion, s3_parts
 from storage.objects.s3_body import S3Body
 from storage.objects.s3_client import connect
 from storage.objects.s3_errors import Passing, refusal, translated
-from storage.objects.s3_listing import PAGE, Listing
+from storage.objects.s3_listing import Listing
 from storage.objects.s3_patience import Patience
 from storage.objects.s3_payload import Payload, Whole, opened
 from storage.objects.s3_settings import S3Settings
@@ -46,8 +44,7 @@ class S3Store:
         self._client, self._wire = connect(settings)
         self._patiently = Patience(settings.retry_seconds)
         self._listing = Listing(self._client, settings, self._patiently, lambda: self._known_traits().ordered)
-        self._traits: s3_check.Traits | None = None
-        self._lock = threading.Lock()
+        self._watch = s3_check.Watch(self._client, self._wire, settings)
 
     @property
     def exclusive(self) -> bool:
@@ -58,10 +55,7 @@ class S3Store:
         return self._known_traits().exclusive
 
     def _known_traits(self) -> s3_check.Traits:
-        with self._lock:
-            if self._traits is None:
-                self._traits = self._patiently(lambda: s3_check.try_all(self._client, self._wire, self._settings))
-            return self._traits
+        return self._watch.known or self._patiently(self._watch.traits)
 
     def put(self, key: str, source: Source, *, if_absent: bool = True) -> ObjectMeta:
         """See `ObjectStore`. One request up to the size of a part."""
@@ -189,30 +183,18 @@ class S3Store:
                 raise refusal(404, "NoSuchBucket", "read") from error
 
     def delete(self, names: Iterable[str]) -> None:
-        """See `ObjectStore`. One request for up to 1,000 keys."""
-        pending = iter(names)
-        while batch := [keys.checked(key) for key in islice(pending, PAGE)]:
-            self._patiently(partial(self._delete_batch, batch))
-
-    def _delete_batch(self, batch: list[str]) -> None:
-        objects = [{"Key": self._settings.prefix + key} for key in batch]
-        with translated("delete"):
-            answer = self._client.delete_objects(
-                Bucket=self._settings.bucket, Delete={"Objects": objects, "Quiet": True}
-            )
-        failed = [str(error.get("Code", "")) for error in answer.get("Errors", ()) if error.get("Code") != "NoSuchKey"]
-        if failed:
-            raise refusal(403 if failed[0] == "AccessDenied" else 500, failed[0], "delete")
+        """See `ObjectStore`. One request for up to 1,000 keys; where the bucket keeps versions, one more for each."""
+        safe = map(keys.checked, names)
+        versioned = self._known_traits().versioned
+        s3_deletion.remove(self._client, self._settings, self._patiently, safe, versioned=versioned)
 
     def scan(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectMeta]:
         """See `ObjectStore`. One request for 1,000 objects; other names than keys of ours are passed over."""
         return self._listing.scan(prefix, after)
 
     def check(self) -> None:
-        """See `ObjectStore`. Seven small requests, each tried once; what is missing is named."""
-        traits = s3_check.try_all(self._client, self._wire, self._settings)
-        with self._lock:
-            self._traits = traits
+        """See `ObjectStore` and `s3_check.Watch`: at most nine small requests, each tried once."""
+        self._watch.check()
 
     def remove_stale_uploads(self, older_than_seconds: float) -> int:
         """Abort what began so long ago to be written in parts and never came to its end; how many.
