@@ -245,6 +245,9 @@ class PackingIndex(MetadataIndex, Protocol):
     def copied(self, pack: Pack, store: str) -> None:
         """Confirm a copy; nothing when the pack is gone."""
 
+    def is_copied(self, pack: Pack, store: str) -> bool:
+        """Whether a copy of this pack in the store so named was confirmed."""
+
     def names(self, key: str) -> bool:
         """Whether a pack that is here lies under that key: then its object, and a copy of it, is not to be touched."""
 

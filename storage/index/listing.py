@@ -140,7 +140,7 @@ class Listing:
 
     def received_at(self, row: int) -> int:
         """Microseconds since 1970-01-01 UTC."""
-        return self._received[row]
+        return int(self._received[row])
 
     def frames(self, row: int) -> FrameTable:
         """Where the frames lie."""

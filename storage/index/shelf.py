@@ -49,6 +49,7 @@ _UNCOPIED = [
     for condition in (packs.c.copied_to < bindparam("copy"), packs.c.copied_to > bindparam("copy"))
 ]
 _NAMES = select(packs.c.id).where(packs.c.key == bindparam("key")).limit(constant(1)).offset(constant(0))
+_IS_COPIED = select(packs.c.id).where(packs.c.key == bindparam("key"), packs.c.copied_to == bindparam("copy"))
 _COPIED = (
     update(packs)
     .values(copied_to=bindparam("copy"))
@@ -89,6 +90,11 @@ def uncopied(session: Session, store: str, limit: int) -> list[Pack]:
 def names(session: Session, key: str) -> bool:
     """See `PackingIndex.names`."""
     return session.run(_NAMES, key=key).fetchone() is not None
+
+
+def is_copied(session: Session, pack: Pack, store: str) -> bool:
+    """See `PackingIndex.is_copied`."""
+    return session.run(_IS_COPIED, key=pack.location.key, copy=store).fetchone() is not None
 
 
 def copied(session: Session, pack: Pack, store: str) -> None:

@@ -168,6 +168,11 @@ class SqlIndex:
         """See `PackingIndex`."""
         self._engine.write(lambda session: shelf.copied(session, pack, store), studies=[pack.study_uid])
 
+    def is_copied(self, pack: Pack, store: str) -> bool:
+        """See `PackingIndex`."""
+        with self._engine.reading() as session:
+            return shelf.is_copied(session, pack, store)
+
     def names(self, key: str) -> bool:
         """See `PackingIndex`."""
         with self._engine.reading() as session:

@@ -526,7 +526,10 @@ class TestWhatIsToBeDone:
         fill(index, 2)
         packs = [seal(index, documents, STUDY, SERIES, most=1), seal(index, documents, STUDY, SERIES)]
         assert list(index.uncopied("copy", 10)) == packs and list(index.uncopied("copy", 1)) == packs[:1]
+        assert not index.is_copied(packs[0], "copy")
         index.copied(packs[0], "copy")
+        assert [index.is_copied(each, "copy") for each in packs] == [True, False]
+        assert not index.is_copied(packs[0], "another")
         assert list(index.uncopied("copy", 10)) == packs[1:]
         index.copied(packs[1], "copy")
         index.copied(replace(packs[1], pack_id="another"), "copy")

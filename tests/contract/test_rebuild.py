@@ -315,10 +315,10 @@ def test_an_index_of_before_is_brought_up_to_what_a_new_one_would_be(house: Hous
     house.store(1, 1, 2, StudyDescription="corrected")
     if late == "packed":
         house.seal(1, 1)
-    corrected = house.archive.search(Query(Level.STUDY), by=BY).rows[0]["00081030"]
+    corrected = house.archive.search(Query(Level.STUDY, include_all=True), by=BY).rows[0]["00081030"]
     house.rebuild()
     resumed = house.answers()
-    assert house.archive.search(Query(Level.STUDY), by=BY).rows[0]["00081030"] == corrected
+    assert house.archive.search(Query(Level.STUDY, include_all=True), by=BY).rows[0]["00081030"] == corrected
     house.sweep()
     house.lose_index()
     house.rebuild()

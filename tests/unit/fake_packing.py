@@ -69,6 +69,19 @@ class FakePackingIndex:
             self.touched[series] = self.clock()
             return Added(Outcome.NEW if revision == 1 else Outcome.VERSION, revision)
 
+    def bring_back(self, record: InstanceRecord, *, slack: int = 0) -> Added:
+        identity = record.instance.identity
+        scope = Scope(identity.study_uid, identity.series_uid, identity.sop_uid)
+        with self._lock:
+            known = [one for _, one in self._versions(scope)]
+            added = self.add(record)
+            if all(one.received_at <= record.received_at + slack for one in known):
+                return added
+            ones = self.loose_ones[identity.study_uid, identity.series_uid]
+            lowest = min(one.revision for one in known) - 1
+            ones[-1] = replace(ones[-1], packed=replace(ones[-1].packed, revision=lowest))
+            return Added(Outcome.OLDER, lowest)
+
     def _versions(self, scope: Scope) -> Iterator[tuple[Location, PackedInstance]]:
         for series, ones in self.loose_ones.items():
             for one in ones:
@@ -197,6 +210,9 @@ class FakePackingIndex:
 
     def uncopied(self, store: str, limit: int) -> Sequence[Pack]:
         return [pack for pack in self.packs() if (pack.pack_id, store) not in self.copies][:limit]
+
+    def is_copied(self, pack: Pack, store: str) -> bool:
+        return (pack.pack_id, store) in self.copies
 
     def copied(self, pack: Pack, store: str) -> None:
         self.before("copied")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from gateway.upkeep.verification import verify
 from storage.dicom.identity import Scope
 from storage.dicom.parse import parse
 from storage.errors import NotFound, Unavailable
-from storage.objects import Body, ObjectMeta, keys
+from storage.objects import Body, Location, ObjectMeta, keys
 from storage.objects.memory import MemoryStore
 from storage.packs import Pack
 from storage.packs.blocks import BlockReader
@@ -192,6 +193,33 @@ def test_an_instance_that_was_stored_and_never_named_is_named(house: House) -> N
     assert [one.repaired for one in house.findings(repair=True)] == [True]
     assert house.archive.read(STUDY, SERIES, f"{SERIES}.1") == file_of(1, 1, 1)
     house.check_clean()
+
+
+@pytest.mark.parametrize("where", ["loose", "packed"])
+def test_an_instance_that_was_never_named_does_not_replace_what_came_after_it(house: House, where: str) -> None:
+    key = orphan(house, seed=1)
+    if where == "packed":
+        house.sealed()
+    else:
+        house.archive.store()
+    [finding] = house.findings(repair=True)
+    assert (finding.key, finding.repaired) == (key, True) and "superseded" in finding.advice
+    assert house.archive.read(STUDY, SERIES, f"{SERIES}.1") == file_of(1, 1, 1)
+    house.check_clean()
+
+
+def test_an_object_that_is_doomed_while_it_is_looked_at_is_let_go(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    key = orphan(house)
+    get = house.spool.get
+
+    def doom_first(*asked: Any) -> Body:
+        house.index.doom([Location("spool", key, 0, 0)], house.clock())
+        return get(*asked)
+
+    monkeypatch.setattr(house.spool, "get", doom_first)
+    assert house.findings(repair=True) == []
 
 
 def test_a_young_object_that_nothing_names_is_left_alone(house: House) -> None:
