@@ -5,9 +5,10 @@ that was not deleted is never doomed.
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 from gateway.archive.clock import SECOND
-from gateway.archive.places import ARCHIVE, SPOOL, Places
+from gateway.archive.places import ARCHIVE, COPY, SPOOL, Places
 from gateway.upkeep import loose
 from gateway.upkeep.buried import Buried, slack
 from gateway.upkeep.findings import Checked, Finding, Kind, Passed
@@ -25,6 +26,10 @@ _MAX_DOOMED = 1 << 20
 
 _NEEDLESS = "nothing needs it"
 _UNKNOWN = "nothing names it"
+_BRING_BACK = {
+    ARCHIVE: "run `gateway reindex --resume`: it brings them back",
+    COPY: "put it into the archive under the same key, and run `gateway reindex --resume`",
+}
 
 
 class Orphans:
@@ -54,17 +59,30 @@ class Orphans:
         """Look at the pack objects of a series."""
         series = keys.series_of_pack(metas[0].key)
         named = {pack.location.key for pack in self._index.packs(Scope(*series))} if series else set()
-        return self._each(ARCHIVE, metas, named, lambda meta: self._pack(meta, series))
+        return self._each(ARCHIVE, metas, named, lambda meta: self._pack(ARCHIVE, meta, series))
 
-    def _pack(self, meta: ObjectMeta, series: tuple[str, str] | None) -> Checked:
+    def copies(self, metas: Sequence[ObjectMeta]) -> list[Checked]:
+        """Look at copies of packs of a series; of one whose original is there too, that tells what is to be done."""
+        series = keys.series_of_pack(metas[0].key)
+        named = {pack.location.key for pack in self._index.packs(Scope(*series))} if series else set()
+        return self._each(COPY, metas, named, lambda meta: self._copy(meta, series))
+
+    def _copy(self, meta: ObjectMeta, series: tuple[str, str] | None) -> Checked:
+        with suppress(NotFound):
+            self._places.archive.head(meta.key)
+            return Checked(meta.key)
+        return self._pack(COPY, meta, series)
+
+    def _pack(self, name: str, meta: ObjectMeta, series: tuple[str, str] | None) -> Checked:
+        store = self._places.stores[name]
         if series is None:
-            return _finding(ARCHIVE, meta.key, "its key is not that of a pack", "move it elsewhere: it is not ours")
+            return _finding(name, meta.key, "its key is not that of a pack", "move it elsewhere: it is not ours")
         try:
-            pack = read_manifest(self._places.archive, meta, ARCHIVE).pack
+            pack = read_manifest(store, meta, name).pack
         except NotFound:
             return Checked(meta.key)
         except StorageError as error:
-            return self._unreadable(self._places.archive, ARCHIVE, meta.key, error)
+            return self._unreadable(store, name, meta.key, error)
         here = self._versions(*series)
         wanted = [
             one
@@ -73,7 +91,7 @@ class Orphans:
         ]
         if wanted:
             what = f"{_UNKNOWN}, and it holds {len(wanted)} instances that are nowhere else"
-            return _finding(ARCHIVE, meta.key, what, "run `gateway reindex --resume`: it brings them back")
+            return _finding(name, meta.key, what, _BRING_BACK[name])
         return self._needless(pack.location, series)
 
     def loose(self, metas: Sequence[ObjectMeta]) -> list[Checked]:

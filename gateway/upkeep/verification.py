@@ -22,7 +22,7 @@ from gateway.upkeep.whole import check_loose, check_pack, check_whole, fetch_who
 from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
 from storage.index import LooseInstance, PackingIndex
-from storage.objects import ObjectMeta
+from storage.objects import ObjectMeta, ObjectStore
 from storage.packs import Damaged, Pack
 
 _EVER = 1 << 62  # later than any time
@@ -58,7 +58,10 @@ def verify(
         yield from of_series
     buried = Buried(places, scope.study_uid if scope else None)
     orphans = Orphans(places, index, buried, repair=repair, clock=clock, damaged=work.damaged)
-    for look, metas in ((orphans.packs, _packs(places, index, scope)), (orphans.loose, _loose(places, scope))):
+    looks = [(orphans.packs, _packs(places.archive, index, scope)), (orphans.loose, _loose(places, scope))]
+    if places.copy is not None:
+        looks.append((orphans.copies, _packs(places.copy, index, scope)))
+    for look, metas in looks:
         for checked in each(look, by_series(metas), threads):
             yield from checked
 
@@ -78,12 +81,12 @@ def _loose_series(index: PackingIndex, scope: Scope | None) -> Iterator[tuple[st
             yield scope.study_uid, series_uid
 
 
-def _packs(places: Places, index: PackingIndex, scope: Scope | None) -> Iterator[ObjectMeta]:
+def _packs(store: ObjectStore, index: PackingIndex, scope: Scope | None) -> Iterator[ObjectMeta]:
     if scope is None:
-        return places.archive.scan(PACKS)
+        return store.scan(PACKS)
     named = {"/".join(pack.location.key.split("/")[:3]) for pack in index.packs(scope)}
     prefixes = sorted(named | {f"{PACKS}local/{scope.study_uid}"})
-    return chain.from_iterable(places.archive.scan(f"{prefix}/") for prefix in prefixes)
+    return chain.from_iterable(store.scan(f"{prefix}/") for prefix in prefixes)
 
 
 def _loose(places: Places, scope: Scope | None) -> Iterator[ObjectMeta]:

@@ -1,6 +1,7 @@
 """Verifying: every kind of damage is found, and repaired where that loses nothing."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +150,8 @@ def test_a_pack_that_is_damaged_everywhere_is_left_as_it_is(house: House) -> Non
     assert {store: list(store.scan()) for store in (house.packs, house.copy)} == before
 
 
-def test_a_copy_that_was_not_made_yet_is_not_missing(house: House) -> None:
+def test_a_copy_that_was_not_made_yet_is_not_missing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(FakePackingIndex, "uncopied")  # which reads all that wait: too much to be asked for each
     house.archive.store()
     house.archive.sealer().seal_series(STUDY, SERIES)
     assert house.findings() == []
@@ -277,6 +279,27 @@ def test_a_pack_that_nothing_names_is_doomed_only_when_all_that_it_holds_is_else
     assert "reindex" in finding.advice
     house.archive.store(numbers=range(1, 4))
     assert [(one.key, one.repaired) for one in house.findings(repair=True)] == [(pack.location.key, True)]
+
+
+def test_a_copy_that_nothing_names_is_doomed_only_when_all_that_it_holds_is_elsewhere(house: House) -> None:
+    pack = house.sealed()
+    del house.index.sealed[STUDY, SERIES, pack.pack_id]
+    assert [one.store for one in house.findings()] == ["archive"], "the original speaks for both"
+    house.packs.delete([pack.location.key])
+    [finding] = house.findings(repair=True)
+    assert (finding.store, finding.key, finding.repaired) == ("copy", pack.location.key, False)
+    assert "into the archive" in finding.advice
+    house.archive.store(numbers=range(1, 4))
+    assert [(one.store, one.repaired) for one in house.findings(repair=True)] == [("copy", True)]
+    assert ("copy", pack.location.key) in house.index.removals
+
+
+def test_a_copy_that_is_being_made_is_no_orphan(house: House) -> None:
+    pack = house.sealed()
+    del house.index.sealed[STUDY, SERIES, pack.pack_id]
+    house.packs.delete([pack.location.key])
+    house.index.doom([replace(pack.location, store="copy")], house.clock() + HOUR * SECOND)
+    assert house.findings(repair=True) == []
 
 
 def test_a_pack_that_is_being_sealed_is_no_orphan(house: House) -> None:
