@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from threading import Thread
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from gateway import log, metrics
 from gateway.archive.guarded import GuardedArchive
@@ -23,7 +23,7 @@ from gateway.archive.metered import MeteredArchive
 from gateway.archive.places import ARCHIVE, SPOOL, Places
 from gateway.archive.sealer import Sealing
 from gateway.archive.workers import Job, Workers
-from gateway.config import Config, ConfigError, host_and_port
+from gateway.config import Config, host_and_port
 from gateway.dimse.server import DimseServer
 from gateway.security.ae_rules import AERules
 from gateway.security.audit import JsonLinesAudit
@@ -47,8 +47,10 @@ from storage.objects.s3_settings import parse_s3_url
 from storage.packs.blocks import BlockReader
 from storage.packs.cache import BlockCache
 from storage.packs.documents import PackDocuments
+from storage.packs.supply import MAX_STREAMS
 
 _STALE_UPLOAD_SECONDS = 2 * 24 * 3600  # longer than any upload takes
+_POSTGRES = ("postgresql", "postgres")
 _TIDY_SECONDS = 6 * 3600.0
 _JOURNAL_SECONDS = 600.0
 _READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
@@ -135,7 +137,7 @@ class Gateway:
 def compose(
     config: Config, only: Role | None = None, *, reuse_port: bool = False, with_workers: bool = True
 ) -> Gateway:
-    """Everything that `config` asks for, opened but not yet listening. Raises ConfigError, Unavailable, OSError."""
+    """Everything that `config` asks for, opened but not yet listening. Raises Unavailable, OSError."""
     _make(config.data)
     places = open_places(config)
     documents = PackDocuments({ARCHIVE: places.blocks})
@@ -184,7 +186,7 @@ def compose(
 
 
 def open_places(config: Config) -> Places:
-    """The object stores, and the folders for what is on its way. Raises ConfigError, Unavailable, OSError."""
+    """The object stores, and the folders for what is on its way. Raises Unavailable, OSError."""
     with ExitStack() as opened:
 
         def store(url: str, default: Path) -> DiskStore | S3Store:
@@ -201,7 +203,7 @@ def open_places(config: Config) -> Places:
             spool,
             archive,
             packs,
-            BlockReader(packs, _open_cache(config) if far else None),
+            BlockReader(packs, _open_cache(config) if far else None, max_streams=_max_streams(config)),
             staging=landing.staging,
             packing=archive.staging if isinstance(archive, DiskStore) else landing.staging,
             copy=copy,
@@ -214,8 +216,14 @@ def open_places(config: Config) -> Places:
 def _open_store(config: Config, url: str, default: Path) -> DiskStore | S3Store:
     if urlsplit(url).scheme == "s3":
         return S3Store(parse_s3_url(url))
-    root = _path_of(url, "file") if url else default
+    root = _path_of(url) if url else default
     return DiskStore(root, min_free_bytes=config.spool.min_free_bytes)
+
+
+def _max_streams(config: Config) -> int:
+    """Half of the connections to a bucket: the rest is for those who read little, and for the workers."""
+    buckets = [url for url in (config.archive.url, config.copies.url) if url.startswith("s3:")]
+    return min((parse_s3_url(url).max_connections // 2 for url in buckets), default=MAX_STREAMS)
 
 
 def _open_cache(config: Config) -> BlockCache | None:
@@ -229,14 +237,18 @@ def _open_cache(config: Config) -> BlockCache | None:
 
 def open_index(config: Config, documents: Documents) -> SqlIndex:
     """The catalogue; made or migrated when it is opened. `documents` gives it the metadata of sealed instances."""
-    parts = urlsplit(config.index.url)
-    if parts.scheme in ("postgresql", "postgres"):
-        if parts.password or "password" in parse_qs(parts.query):
-            raise ConfigError("[index] url holds a password: give it by PGPASSWORD or a file (?passfile=/path) instead")
+    path = index_file(config)
+    if path is None:
         return PostgresIndex(config.index.url, group_max=config.index.group_max, documents=documents)
-    path = _path_of(config.index.url, "sqlite") if config.index.url else config.data / "index.sqlite"
     _make(path.parent)
     return SqliteIndex(path, group_max=config.index.group_max, documents=documents)
+
+
+def index_file(config: Config) -> Path | None:
+    """Where the index lies; None when it is no file."""
+    if urlsplit(config.index.url).scheme in _POSTGRES:
+        return None
+    return _path_of(config.index.url) if config.index.url else config.data / "index.sqlite"
 
 
 def sealing(config: Config) -> Sealing:
@@ -294,10 +306,8 @@ def _make(folder: Path) -> None:
         raise OSError(error.errno, f"the folder {folder} cannot be used: {error.strerror}") from error
 
 
-def _path_of(url: str, scheme: str) -> Path:
-    """`sqlite:///relative` or `sqlite:////absolute`; `file:///absolute` alone for folders."""
+def _path_of(url: str) -> Path:
+    """`sqlite:///relative` or `sqlite:////absolute`; `file:///absolute`."""
     parts = urlsplit(url)
     path = unquote(parts.path)
-    if parts.scheme != scheme or parts.netloc or not path.strip("/"):
-        raise ConfigError(f'the url "{url}" is not supported: write "{scheme}:///path"')
-    return Path(path.removeprefix("/")) if scheme == "sqlite" else Path(path)
+    return Path(path.removeprefix("/")) if parts.scheme == "sqlite" else Path(path)

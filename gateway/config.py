@@ -10,7 +10,7 @@ import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
 
@@ -59,9 +59,26 @@ def _store_url(value: str) -> str:
         parse_s3_url(value)
         return value
     parts = urlsplit(value)
-    is_folder = parts.scheme == "file" and not parts.netloc and parts.path.startswith("/") and parts.path.strip("/")
-    if value and not is_folder:
+    is_folder = parts.scheme == "file" and parts.path.startswith("/") and parts.path.strip("/")
+    if value and (not is_folder or parts.netloc or parts.query or parts.fragment):
         raise ValueError('write it as "file:///absolute/folder" or "s3://bucket/prefix?endpoint=http://host:port"')
+    return value
+
+
+def _index_url(value: str) -> str:
+    """Raises ConfigError, as what pydantic says of a ValueError may repeat the URL, and with it a password."""
+    parts = urlsplit(value)
+    if parts.scheme in ("postgresql", "postgres"):
+        if parts.password or "password" in parse_qs(parts.query):
+            raise ConfigError("[index] url holds a password: give it by PGPASSWORD or a file (?passfile=/path) instead")
+    elif parts.scheme == "sqlite":
+        if parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
+            raise ConfigError('[index] url: write a file as "sqlite:////absolute/path" or "sqlite:///relative/path"')
+    elif value:
+        raise ConfigError(
+            f'[index] url: "{parts.scheme}" is not supported: write "postgresql://user@host/database" or '
+            '"sqlite:////absolute/path"'
+        )
     return value
 
 
@@ -70,6 +87,15 @@ AETitle = Annotated[str, AfterValidator(_ae_title)]
 Origin = Annotated[str, AfterValidator(_origin)]
 Network = Annotated[str, AfterValidator(_network)]
 StoreUrl = Annotated[str, AfterValidator(_store_url)]
+IndexUrl = Annotated[str, AfterValidator(_index_url)]
+
+
+def place_of(url: str) -> tuple[str, ...]:
+    """Where the checked URL of an object store leads, however it is written."""
+    if url.startswith("s3:"):
+        settings = parse_s3_url(url)
+        return (settings.endpoint, settings.bucket, settings.prefix)
+    return (os.path.realpath(unquote(urlsplit(url).path)),)
 
 
 def host_and_port(address: str) -> tuple[str, int]:
@@ -90,7 +116,7 @@ def is_loopback(address: str) -> bool:
 
 
 class Index(Section):
-    url: str = ""  # empty: sqlite:///{data}/index.sqlite
+    url: IndexUrl = ""  # empty: sqlite:///{data}/index.sqlite
     group_max: PositiveInt = 256
 
 
@@ -199,6 +225,24 @@ class Config(Section):
     security: Security = Security()
     audit: Audit = Audit()
     log: Log = Log()
+
+    @model_validator(mode="after")
+    def _copies_are_elsewhere(self) -> "Config":
+        """A copy that is no longer wanted is deleted: it must not be the pack itself."""
+        archive = self.archive.url or f"file://{quote(str((self.data / 'archive').absolute()))}"
+        if self.copies.url and place_of(self.copies.url) == place_of(archive):
+            raise ValueError("[copies] url is where the archive is: copies must be kept elsewhere")
+        return self
+
+    @property
+    def doubts(self) -> list[str]:
+        """What can be used but is hardly meant."""
+        if not self.archive.seal and self.spool.max_bytes:
+            return [
+                "[archive] seal = false with [spool] max_bytes: what is stored stays in the spool, and nothing more is "
+                "taken when that is full, unless `gateway seal` is run"
+            ]
+        return []
 
     @model_validator(mode="after")
     def _not_open_by_accident(self) -> "Config":

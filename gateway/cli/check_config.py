@@ -3,7 +3,6 @@
 import json
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit, urlunsplit
 
 import typer
 
@@ -24,10 +23,11 @@ def check_config(
         raise typer.Exit(INVALID) from None
     # Hashes of tokens are no secrets to speak of, but nobody needs them on a screen either.
     shown = settings.model_dump(mode="json", exclude={"security": {"tokens": {"__all__": {"sha256"}}}})
-    shown["index"]["url"] = _without_password(shown["index"]["url"])
     if as_json:
-        print(json.dumps({"valid": True, "settings": shown}, ensure_ascii=False))
+        print(json.dumps({"valid": True, "warnings": settings.doubts, "settings": shown}, ensure_ascii=False))
         return
+    for doubt in settings.doubts:
+        print(f"warning: {doubt}")
     print(f"{config or 'The defaults'}: valid. Settings in force:")
     for section, values in shown.items():
         if isinstance(values, dict):
@@ -36,12 +36,3 @@ def check_config(
                 print(f"  {key} = {json.dumps(value, ensure_ascii=False)}")
         else:
             print(f"{section} = {json.dumps(values, ensure_ascii=False)}")
-
-
-def _without_password(url: str) -> str:
-    """The URL of a database without the password that may stand in it."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, _, host = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{host}"))

@@ -78,6 +78,8 @@ def run_until_stopped(
     with_workers: bool = True,
 ) -> None:
     """Open the gateway, call `ready(gateway)`, wait for `stop`, and close it cleanly."""
+    for doubt in settings.doubts:
+        log.get(__name__).warning(doubt)
     gateway = compose(settings, only, reuse_port=reuse_port, with_workers=with_workers)
     try:
         gateway.start()

@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from gateway.archive.places import ARCHIVE, COPY, SPOOL
-from gateway.cli.check_config import _without_password
 from gateway.compose import Gateway, Role, compose, open_places
 from gateway.config import Archive, ArchiveCache, Config, ConfigError, Copies, Index, Spool
 from storage.errors import Unavailable
@@ -103,19 +102,6 @@ def test_a_password_in_the_url_of_the_index_is_refused_and_not_repeated(tmp_path
     with pytest.raises(ConfigError, match="password") as caught:
         compose(Config(data=tmp_path, index=Index(url=url)), Role.WEB)
     assert "secret" not in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("url", "shown"),
-    [
-        ("postgresql://user:secret@host:5432/db?x=1", "postgresql://user:***@host:5432/db?x=1"),
-        ("postgresql://user@host/db", "postgresql://user@host/db"),
-        ("sqlite:////srv/index.sqlite", "sqlite:////srv/index.sqlite"),
-        ("", ""),
-    ],
-)
-def test_passwords_are_not_shown(url: str, shown: str) -> None:
-    assert _without_password(url) == shown
 
 
 @pytest.mark.parametrize("overwrites", [False, True])

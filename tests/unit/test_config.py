@@ -2,7 +2,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
+from gateway.cli.check_config import check_config
 from gateway.config import Config, ConfigError, host_and_port, is_loopback, load
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.toml"
@@ -54,6 +56,16 @@ def test_lists_come_from_the_environment_as_toml() -> None:
         ('[copies]\nurl = "file://srv/copies"', "copies.url: write it as"),
         ('[archive]\nurl = "s3://bucket?secret=x"', "'secret' is not known"),
         ('[copies]\nurl = "s3://user:secret@bucket"', "credentials do not belong into the URL"),
+        ('[archive]\nurl = "file:///srv/packs?region=x"', "archive.url: write it as"),
+        ('[index]\nurl = "mysql://host/db"', 'write "postgresql://user@host/database"'),
+        ('[index]\nurl = "sqlite:///"', "[index] url: write a file as"),
+        ('[index]\nurl = "sqlite:////srv/index?mode=ro"', "[index] url: write a file as"),
+        ('[copies]\nurl = "file:///srv/a"\n[archive]\nurl = "file:///srv/x/../a/"', "copies must be kept elsewhere"),
+        ('data = "/srv"\n[copies]\nurl = "file:///srv/archive"', "copies must be kept elsewhere"),
+        (
+            '[copies]\nurl = "s3://bucket/a/"\n[archive]\nurl = "s3://bucket/a?max_connections=9"',
+            "copies must be kept elsewhere",
+        ),
         ("[archive]\nmax_pack_byte = 1", "did you mean `max_pack_bytes`"),
         ("[archive.cache]\nmax_bytes = -1", "archive.cache.max_bytes"),
         ("not toml", "not valid TOML"),
@@ -65,6 +77,31 @@ def test_a_wrong_file_is_explained(tmp_path: Path, text: str, named: str) -> Non
     with pytest.raises(ConfigError) as caught:
         load(written(tmp_path, text), environment={})
     assert named in str(caught.value)
+
+
+@pytest.mark.parametrize("scheme", ["postgresql", "postgres", "postgresql+psycopg", "mysql", "sqlite"])
+def test_a_password_in_the_url_of_the_index_is_refused_and_not_repeated(scheme: str) -> None:
+    for url in (f"{scheme}://user:hidden@host/db", f"{scheme}://host/db?user=u&password=hidden"):
+        with pytest.raises(ConfigError, match=r"\[index\] url") as caught:
+            load(environment={"GATEWAY_INDEX__URL": url})
+        assert "hidden" not in f"{caught.value}{caught.value.__cause__}{caught.value.__context__}"
+
+
+def test_what_is_hardly_meant_is_said() -> None:
+    assert Config().doubts == []
+    (doubt,) = load(flags={"archive": {"seal": False}, "spool": {"max_bytes": 1}}, environment={}).doubts
+    assert "gateway seal" in doubt
+
+
+def test_a_configuration_is_checked_by_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    check_config(written(tmp_path, "[archive]\nseal = false\n[spool]\nmax_bytes = 1\n"))
+    assert capsys.readouterr().out.startswith("warning: [archive] seal = false")
+    with pytest.raises(typer.Exit) as caught:
+        check_config(written(tmp_path, '[index]\nurl = "postgresql+psycopg://u:hidden@h/db"'), as_json=True)
+    assert caught.value.exit_code == 2
+    out = capsys.readouterr().out
+    assert "hidden" not in out
+    assert "postgresql://" in out
 
 
 def test_a_missing_file_and_an_unknown_variable_are_explained(tmp_path: Path) -> None:
