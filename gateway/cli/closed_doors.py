@@ -16,7 +16,10 @@ def opened(settings: Config, *, must_exist: bool = True) -> Iterator[Gateway]:
     `compose`.
     """
     if must_exist and not settings.data.is_dir():
-        raise ConfigError(f"there is no data folder {settings.data}: name it with --data")
+        raise ConfigError(
+            f"there is no data folder {settings.data}: name it with --data, or a configuration with --config; make it "
+            "when it was lost"
+        )
     log.configure("warning", settings.log.format)
     gateway = compose(settings, Role.WORKERS, with_workers=False)
     try:

@@ -2,6 +2,8 @@
 
 import time
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,10 +11,11 @@ import typer
 
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
+from gateway.compose import index_file
 from gateway.config import Config, ConfigError, load
 from gateway.upkeep.lost_index import is_empty
 from gateway.upkeep.rebuild import Done, Fate, rebuild
-from storage.errors import StorageError
+from storage.errors import NotFound, StorageError
 
 NOT_ALL, NOTHING_DONE = 1, 2
 
@@ -37,7 +40,8 @@ def reindex(
     tale = Tale(as_json)
     try:
         settings = load(config, _flags(data, into))
-        status = _run(settings, tale, resume, threads)
+        with _no_empty_file(settings):
+            status = _run(settings, tale, resume, threads)
     except (ConfigError, StorageError, OSError) as error:
         tale.end({}, "", NOTHING_DONE, in_words(error))
         raise typer.Exit(NOTHING_DONE) from None
@@ -51,8 +55,22 @@ def _flags(data: Path | None, into: str) -> dict[str, Any]:
     return flags
 
 
+@contextmanager
+def _no_empty_file(settings: Config) -> Iterator[None]:
+    """When nothing is done, the file of an index that was made for it goes."""
+    path = index_file(settings)
+    made = path is not None and not path.exists()
+    try:
+        yield
+    except (ConfigError, StorageError, OSError):
+        if made and path is not None:
+            for suffix in ("", "-wal", "-shm"):
+                Path(f"{path}{suffix}").unlink(missing_ok=True)
+        raise
+
+
 def _run(settings: Config, tale: Tale, resume: bool, threads: int) -> int:
-    with opened(settings, must_exist=False) as gateway:
+    with opened(settings) as gateway:
         if not resume and not is_empty(gateway.index):
             raise ConfigError(
                 "the index is not empty. To go on with a rebuild that was interrupted, run it again with --resume; to "
@@ -65,7 +83,14 @@ def _run(settings: Config, tale: Tale, resume: bool, threads: int) -> int:
                 for done in rebuild(gateway.places, gateway.index, threads=threads):
                     _tell(done, counts, tale)
             except StorageError as error:
+                if not counts:
+                    raise
                 problem = f"{error}; when that is put right, run it again with --resume"
+        if not counts:
+            raise NotFound(
+                "there is no pack and no loose instance in the stores of this configuration: are --data and --config "
+                "the right ones?"
+            )
     status = NOT_ALL if problem or counts[Fate.LEFT] else 0
     seconds = time.monotonic() - started
     summary = {fate.value: counts[fate] for fate in Fate} | {"instances": counts["instances"]}

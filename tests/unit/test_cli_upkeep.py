@@ -1,7 +1,7 @@
 """The commands that work on an archive directly: what they print, what they leave, and the exit status."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,8 @@ from gateway.cli import app
 from gateway.cli.closed_doors import opened
 from gateway.config import Config, load
 from gateway.security.caller import Caller, Right
+from storage.errors import Unavailable
+from storage.objects import ObjectMeta
 from storage.objects.disk import DiskStore
 from tests import samples
 
@@ -100,7 +102,7 @@ def test_verifying_without_the_index_says_that_it_is_lost(data: Path) -> None:
     assert run("verify", "--data", data).exit_code == 0
 
 
-@pytest.mark.parametrize("command", ["verify", "export"])
+@pytest.mark.parametrize("command", ["verify", "export", "reindex"])
 def test_a_data_folder_that_is_not_there_is_not_made(tmp_path: Path, command: str) -> None:
     words = [STUDY, tmp_path / "out"] if command == "export" else []
     result = run(command, *words, "--data", tmp_path / "typo")
@@ -121,6 +123,28 @@ def test_an_index_that_was_lost_is_made_anew(data: Path) -> None:
     assert result.exit_code == 0
     assert summary(result)["instances"] == len(FILES)
     assert retrieved(data, "after") == before == FILES
+
+
+def test_where_there_is_nothing_no_index_is_made(tmp_path: Path) -> None:
+    result = run("reindex", "--data", tmp_path)
+    assert result.exit_code == 2
+    assert "there is no pack and no loose instance" in result.stderr
+    assert list(tmp_path.glob("index.sqlite*")) == []
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["made for it", "there before"])
+def test_without_the_archive_nothing_is_rebuilt(data: Path, monkeypatch: pytest.MonkeyPatch, kept: bool) -> None:
+    if not kept:
+        lose_the_index(data)
+
+    def away(store: DiskStore, prefix: str = "", *, after: str = "") -> Iterator[ObjectMeta]:
+        raise Unavailable("no route to host")
+
+    monkeypatch.setattr(DiskStore, "scan", away)
+    result = run("reindex", "--resume", "--data", data)
+    assert result.exit_code == 2
+    assert "no route to host" in result.stderr and result.stdout == ""
+    assert bool(list(data.glob("index.sqlite*"))) is kept
 
 
 def test_an_index_in_use_is_rebuilt_beside_or_not_at_all(data: Path) -> None:
