@@ -76,6 +76,12 @@ _upkeep_failures = Counter(
     ("act",),
     registry=_REGISTRY,
 )
+_damaged_loose = Gauge(
+    "gateway_damaged_loose_objects",
+    "Loose objects that are not what was stored, or lost, as far as they were to be sealed.",
+    multiprocess_mode="mostrecent",
+    registry=_REGISTRY,
+)
 _upkeep_stalled = Gauge(
     "gateway_upkeep_stalled",
     "1 while a worker gets nowhere (an object store or the index does not answer), by act.",
@@ -160,6 +166,11 @@ def packed(act: str, instances: int, length: int) -> None:
 def upkeep_failed(act: str) -> None:
     """A worker could not seal, compact, copy or sweep (`act`) something; it will try again."""
     _upkeep_failures.labels(act).inc()
+
+
+def damaged_loose(objects: int) -> None:
+    """So many loose objects cannot be sealed, because they are not what was stored."""
+    _damaged_loose.set(objects)
 
 
 def upkeep_stalled(act: str, stalled: bool) -> None:

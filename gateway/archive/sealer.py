@@ -4,7 +4,7 @@ An instance is in the spool until a pack that holds it was read back and the ind
 next run begins anew and finds either the old or the new. See docs/decisions/0018-sealing.md.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,7 @@ from gateway.archive.publishing import check_room, naming, publish, staged
 from gateway.archive.read_ahead import Opened, opened
 from gateway.archive.steps import SEALED, STAGED, Hook, Stopped, unwatched
 from storage.dicom.identity import Scope
-from storage.errors import NotFound
+from storage.errors import Invalid, NotFound
 from storage.index import LooseSeries, PackingIndex
 from storage.objects import Location, ObjectStore
 from storage.packs import Damaged, Pack
@@ -27,6 +27,7 @@ from storage.packs.write import PackWriter, Written
 
 _MAX_INSTANCES = 20_000  # in a pack: their listing is in memory when it is used
 _SERIES_AT_ONCE = 32  # asked of the index
+_MOST_NAMED = 10  # damaged instances in one message
 _log = log.get(__name__)
 
 
@@ -40,6 +41,26 @@ class Sealing:
     min_free_bytes: int = 1 << 30  # that stay free where packs are staged
     threads: int = 0
     custodian: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class DamagedInstance:
+    """A loose instance whose object is not what was stored; `why` says in which way."""
+
+    sop_uid: str
+    key: str
+    why: str
+
+
+class PartlySealed(Damaged):
+    """Loose instances of a series are `damaged` and stay loose; all others lie in `packs` now."""
+
+    def __init__(self, damaged: Sequence[DamagedInstance], packs: Sequence[Pack]) -> None:
+        named = ", ".join(f"{one.sop_uid} in {one.key}" for one in damaged[:_MOST_NAMED])
+        more = f" and {len(damaged) - _MOST_NAMED} more" if len(damaged) > _MOST_NAMED else ""
+        super().__init__(f"damaged instances stay loose, the others are sealed: {named}{more}", key=damaged[0].key)
+        self.damaged = tuple(damaged)
+        self.packs = tuple(packs)
 
 
 class Sealer:
@@ -66,6 +87,7 @@ class Sealer:
         self._clock = clock
         self._at = at
         self._attempts = Attempts("seal", clock=clock, failed=lambda: metrics.upkeep_failed("seal"))
+        self._damaged: dict[Scope, int] = {}  # how many instances of a series
 
     def run_once(self) -> Tally:
         """Seal what has been quiet long enough, up to 32 series.
@@ -80,6 +102,8 @@ class Sealer:
         try:
             return self._attempts.run(series, key=_name, do=self._seal_found)
         finally:
+            listed = {Scope(one.study_uid, one.series_uid) for one in series}
+            self._damaged = {one: count for one, count in self._damaged.items() if one in listed}
             self._tell_what_waits()
 
     def _seal_found(self, series: LooseSeries) -> None:
@@ -90,21 +114,26 @@ class Sealer:
         backlog = self._index.backlog()
         seconds = 0.0 if backlog.oldest_at is None else (self._clock() - backlog.oldest_at) / SECOND
         metrics.waiting(backlog.series, backlog.instances, backlog.bytes, max(seconds, 0))
+        metrics.damaged_loose(sum(self._damaged.values()))
 
     def seal_series(self, study_uid: str, series_uid: str) -> list[Pack]:
         """Seal all that lies loose of this series now, however new; the packs made, none when there was nothing.
 
-        Raises Busy when another worker is at it, Damaged when a loose object is not what was stored (what was not
-        sealed before it stays loose), Conflict when something changed meanwhile, Exhausted, Unavailable, and Stopped.
+        Raises PartlySealed when loose objects are not what was stored, after the others were sealed; Busy when another
+        worker is at it, Conflict when something changed meanwhile, Exhausted, Unavailable, and Stopped.
         """
-        packs = []
+        series = Scope(study_uid, series_uid)
+        packs: list[Pack] = []
+        damaged: list[DamagedInstance] = []
         with SeriesLease(self._index, study_uid, series_uid) as lease:
             loose = self._index.loose(study_uid, series_uid)
             with closing(opened(loose, self._stores, threads=self._sealing.threads)) as following:
                 first = next(following, None)
                 while first is not None:
                     with staged(self._staging) as path:
-                        written, sealed, first = self._write(path, Scope(study_uid, series_uid), first, following)
+                        written, sealed, first = self._write(path, series, first, following, damaged)
+                        if written is None:
+                            break
                         self._at(STAGED)
                         publish(written, self._index, self._stores, lease, now=self._clock(), at=self._at)
                         with naming(self._index, written.pack.location, self._clock()):
@@ -112,12 +141,19 @@ class Sealer:
                         self._at(SEALED)
                     packs.append(written.pack)
                     _tell(written.pack)
+        self._damaged.pop(series, None)
+        if damaged:
+            self._damaged[series] = len(damaged)
+            raise PartlySealed(damaged, packs)
         return packs
 
     def _write(
-        self, path: Path, series: Scope, first: Opened, following: Iterator[Opened]
-    ) -> tuple[Written, list[Location], Opened | None]:
-        """A pack of as many as fit into one, where they lay, and the first that is left."""
+        self, path: Path, series: Scope, first: Opened, following: Iterator[Opened], damaged: list[DamagedInstance]
+    ) -> tuple[Written | None, list[Location], Opened | None]:
+        """A pack of as many as fit into one (None: all are damaged), where they lay, and the first that is left.
+
+        What is not what was stored is added to `damaged`.
+        """
         assert series.series_uid is not None
         sealed: list[Location] = []
         one: Opened | None = first
@@ -132,10 +168,14 @@ class Sealer:
                 if self._stop.is_set():
                     raise Stopped
                 self._check_room(one.loose.location.length)
-                self._add(writer, series, one)
-                sealed.append(one.loose.location)
+                location = one.loose.location
+                try:
+                    self._add(writer, series, one)
+                    sealed.append(location)
+                except (Damaged, Invalid) as error:  # Invalid: it is shorter than it was
+                    damaged.append(DamagedInstance(one.loose.packed.sop_uid, location.key, str(error)))
                 one = next(following, None)
-            return writer.finish(), sealed, one
+            return writer.finish() if sealed else None, sealed, one
 
     def _fits(self, one: Opened, writer: PackWriter, count: int) -> bool:
         """An instance that is larger than a pack should be has one of its own."""
@@ -160,7 +200,8 @@ class Sealer:
 
 
 def _name(series: LooseSeries) -> str:
-    return f"{series.study_uid}/{series.series_uid}"
+    """With the time: when something has come since it failed, it does not wait until its turn comes again."""
+    return f"{series.study_uid}/{series.series_uid}/{series.touched_at}"
 
 
 def _tell(pack: Pack) -> None:

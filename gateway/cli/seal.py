@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from gateway.archive.leases import Busy
-from gateway.archive.sealer import Sealer
+from gateway.archive.sealer import PartlySealed, Sealer
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
 from gateway.compose import Gateway, sealing
@@ -18,7 +18,7 @@ from gateway.config import Config, ConfigError, load
 from storage.dicom.identity import Scope, uid
 from storage.errors import Exhausted, NotFound, StorageError, Unavailable
 from storage.index import PackingIndex
-from storage.packs import Damaged
+from storage.packs import Damaged, Pack
 
 NOT_ALL, NOT_RUN = 1, 2
 _AT_ONCE = 100
@@ -138,7 +138,16 @@ class Run:
             self.tale.advance(1)
 
     def _one(self, study_uid: str, series_uid: str) -> None:
-        packs = self.sealer.seal_series(study_uid, series_uid)
+        try:
+            self._sealed(self.sealer.seal_series(study_uid, series_uid))
+        except PartlySealed as error:
+            self._sealed(error.packs)
+            for one in error.damaged:
+                about = {"study_uid": study_uid, "series_uid": series_uid, "sop_uid": one.sop_uid, "key": one.key}
+                self.tale.tell({**about, "damaged": one.why}, f"damaged: {one.sop_uid}: {one.key}: {one.why}")
+            raise
+
+    def _sealed(self, packs: Sequence[Pack]) -> None:
         self.counts["series"] += bool(packs)
         for pack in packs:
             self.counts["packs"] += 1

@@ -18,7 +18,7 @@ from blake3 import blake3
 
 from storage.dicom.digest import InstanceDigest
 from storage.dicom.frames import Span
-from storage.errors import Exhausted
+from storage.errors import Exhausted, StorageError
 from storage.objects import Buffer, Location, keys
 from storage.objects.disk_errors import translated
 from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Blocks, Damaged, Pack, PackedInstance, manifest, zipformat
@@ -100,24 +100,36 @@ class PackWriter:
 
         `superseded` says that there is a higher revision, here (wherever in the order) or elsewhere. Raises Damaged
         when the bytes are not those that `packed` describes, Exhausted when the pack is `full`, ValueError when the
-        order is another. Not to be used any more after an error.
+        order is another. After Damaged, and what `chunks` raised, it was not added and others may be; after any other
+        error the writer is not to be used any more.
         """
         if self.full:
             raise Exhausted("the pack is full")
         if self._instances and place(self._instances[-1]) >= place(packed):
             raise ValueError("the instances of a pack are added in their order, each once")
         with translated("write"):
+            name = self._name(packed, superseded)
+            start = self._position
+            try:
+                self._add(packed, name, chunks)
+            except StorageError:
+                self._take_back(start)
+                raise
+            self._names |= {name, manifest.names(packed)[1]}
             self._metadata.add(metadata)
-            self._add(packed, self._name(packed, superseded), chunks)
             self._settle()
+
+    def _take_back(self, start: int) -> None:
+        """Forget what was written from `start`, of which no digest knows yet."""
+        self._file.seek(start)
+        self._file.truncate(start)
+        self._position = start
 
     def _name(self, packed: PackedInstance, superseded: bool) -> str:
         served, other = manifest.names(packed)
         if other in self._names:
             raise ValueError("a version of an instance is added once")
-        name = other if superseded or served in self._names else served
-        self._names |= {name, other}
-        return name
+        return other if superseded or served in self._names else served
 
     def _add(self, packed: PackedInstance, name: str, chunks: Iterable[Buffer]) -> None:
         """The header is written twice, as only the bytes that follow tell their CRC-32."""

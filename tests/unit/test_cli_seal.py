@@ -98,7 +98,10 @@ def test_what_is_damaged_is_told_of_and_the_rest_is_sealed(data: Path) -> None:
     result = seal("--all", "--data", data, "--json")
     assert result.exit_code == 1
     failed = next(line for line in told(result) if "failed" in line)
-    assert failed["series_uid"] == f"{STUDY}.2" and "not those that were stored" in failed["failed"]
+    assert failed["series_uid"] == f"{STUDY}.2" and "stay loose" in failed["failed"]
+    damaged = next(line for line in told(result) if "damaged" in line)
+    assert damaged["sop_uid"] == f"{STUDY}.2.1" and damaged["key"].endswith(path.name)
+    assert "not those that were stored" in damaged["damaged"]
     assert sealed(data) == [SERIES, f"{samples.ROOT}.2.1"]
 
 

@@ -94,6 +94,22 @@ def test_the_same_instances_make_the_same_bytes(tmp_path: Path) -> None:
     assert samples.write(tmp_path / "third.zip", FEW[:3]).pack.pack_id != first.pack.pack_id
 
 
+def test_what_is_damaged_is_taken_back_and_the_pack_goes_on(tmp_path: Path) -> None:
+    good = [generated(number, (2 << 20) + number) for number in (1, 3)]
+    bad = generated(2, 3 << 20)
+    with writer(tmp_path / "one.zip") as pack:
+        for packed, metadata, data in (good[0], bad, good[1]):
+            if packed == bad.packed:
+                with pytest.raises(Damaged):
+                    pack.add(packed, metadata, [data[:-1], b"?"])
+            else:
+                pack.add(packed, metadata, [data])
+        written = pack.finish()
+    expected = samples.write(tmp_path / "other.zip", good)
+    assert written.path.read_bytes() == expected.path.read_bytes()
+    assert (written.pack, written.sha256) == (expected.pack, expected.sha256)
+
+
 def test_a_superseded_version_is_named_with_its_revision(tmp_path: Path) -> None:
     versions = [generated(1, revision=revision) for revision in (1, 2, 3)]
     written = samples.write(tmp_path / "pack.zip", versions)

@@ -9,14 +9,17 @@ from types import SimpleNamespace
 import pytest
 from structlog.testing import capture_logs
 
+from gateway import metrics
 from gateway.archive.leases import Busy, SeriesLease
+from gateway.archive.sealer import PartlySealed
 from gateway.archive.steps import PUT, STAGED, STEPS, VERIFIED, Stopped
 from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted, NotFound, Unavailable
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
 from storage.packs import Damaged, Pack
-from storage.packs.read import read_manifest
+from storage.packs.read import read_manifest, recover
+from storage.packs.verify import verify_pack
 from tests import samples
 from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, file_of, once
 from tests.unit.fake_packing import FakePackingIndex
@@ -142,7 +145,7 @@ def test_reading_ahead_keeps_the_order(archive: Archive, threads: int) -> None:
 
 @pytest.mark.parametrize("threads", [0, 3])
 @pytest.mark.parametrize("harm", ["flip", "cut", "lose"])
-def test_a_damaged_loose_object_is_not_sealed_and_holds_up_nothing(
+def test_a_damaged_loose_object_stays_loose_and_holds_up_nothing(
     archive: Archive, clock: Clock, harm: str, threads: int
 ) -> None:
     archive.store(1, 1, (1, 2, 3))
@@ -156,15 +159,51 @@ def test_a_damaged_loose_object_is_not_sealed_and_holds_up_nothing(
         archive.stores["spool"].put(key, [broken], if_absent=False)
     clock.pass_(601)
     sealer = archive.sealer(threads=threads)
-    tally = sealer.run_once()
+    with capture_logs() as logs:
+        tally = sealer.run_once()
     assert (tally.done, tally.failed) == (1, 1)
-    assert len(list(archive.index.loose(STUDY, SERIES))) == 3
-    assert list(archive.index.packs(Scope(STUDY, SERIES))) == []
+    (why,) = [line["why"] for line in logs if line["log_level"] == "error"]
+    assert f"{SERIES}.2 in {key}" in why
+    assert [one.location.key for one in archive.index.loose(STUDY, SERIES)] == [key]
+    (pack,) = archive.index.packs(Scope(STUDY, SERIES))
+    assert names_in(archive, pack) == [f"{SERIES}.1.dcm", f"{SERIES}.3.dcm"]
+    found = recover(archive.stores["archive"], archive.stores["archive"].head(pack.location.key), "archive", bytes)
+    assert len(found.documents) == 2 and not verify_pack(archive.stores["archive"], found)
+    assert "gateway_damaged_loose_objects 1.0" in metrics.render().decode()
     assert sealer.run_once().failed == 0, "it is not tried again at once"
     archive.stores["spool"].put(key, [data], if_absent=False)
     clock.pass_(6)
     assert sealer.run_once().done == 1
+    assert "gateway_damaged_loose_objects 0.0" in metrics.render().decode()
+    sweep(archive, clock)
     archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
+def test_what_comes_after_a_damaged_instance_does_not_wait_with_it(archive: Archive, clock: Clock) -> None:
+    archive.store()
+    (one,) = archive.index.loose(STUDY, SERIES)
+    archive.stores["spool"].put(one.location.key, [b"x"], if_absent=False)
+    clock.pass_(601)
+    sealer = archive.sealer()
+    for _ in range(12):
+        sealer.run_once()
+        clock.pass_(3600)
+    sealer.run_once()
+    archive.store(numbers=(2,))
+    clock.pass_(601)
+    assert sealer.run_once().failed == 1
+    assert [len(pack.instances) for pack in archive.index.packs()] == [1]
+
+
+def test_when_all_that_is_left_is_damaged_no_pack_is_made(archive: Archive) -> None:
+    archive.store(numbers=range(1, 15))
+    for one in archive.index.loose(STUDY, SERIES):
+        archive.stores["spool"].put(one.location.key, [b"x"], if_absent=False)
+    with pytest.raises(PartlySealed, match="and 4 more") as caught:
+        archive.sealer().seal_series(STUDY, SERIES)
+    assert len(caught.value.damaged) == 14 and caught.value.packs == ()
+    assert list(archive.stores["archive"].scan()) == [] == list(archive.staging.iterdir())
 
 
 def test_what_fails_is_tried_ever_more_rarely(archive: Archive, clock: Clock) -> None:
