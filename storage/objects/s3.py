@@ -147,7 +147,8 @@ class S3Store:
 
     def _body(self, key: str, answer: BaseHTTPResponse, offset: int, length: int) -> S3Body:
         etag = answer.headers.get("ETag", "")
-        return S3Body(answer, length, partial(self._range, key, etag, offset, length))
+        again = partial(self._range, key, etag, offset, length)
+        return S3Body(answer, length, again, slow_seconds=self._settings.read_timeout_seconds)
 
     def _range(self, key: str, etag: str, offset: int, length: int, done: int) -> BaseHTTPResponse:
         """The open answer with what of the span is left after `done` bytes, of the object that has `etag`, if any."""
@@ -194,7 +195,7 @@ class S3Store:
 
     def check(self) -> None:
         """See `ObjectStore` and `s3_check.Watch`: at most nine small requests, each tried once."""
-        self._watch.check()
+        self._watch.check(doubtful=self._patiently.is_away)
 
     def remove_stale_uploads(self, older_than_seconds: float) -> int:
         """Abort what began so long ago to be written in parts and never came to its end; how many.

@@ -1,5 +1,6 @@
 """The body of an S3 answer: never shorter than it should be, and read on over a new connection when one breaks."""
 
+import time
 from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Self
@@ -13,15 +14,34 @@ from storage.objects.s3_wire import release
 _MAX_BREAKS = 8  # of connections in a row, none of which brought _PROGRESS bytes
 _PROGRESS = 1 << 20
 _READ_BYTES = 8 << 20  # lost at most when a connection breaks while all is read at once
+_ONCE = 1 << 18  # asked of the system at once
+_LEAST_BYTES = 1 << 16  # that come within the time that an answer may take, or the connection is as good as broken
 
 
 class S3Body:
-    """A Body of `length` bytes; `resume(done)` opens it again from there on."""
+    """A Body of `length` bytes; `resume(done)` opens it again from there on.
 
-    def __init__(self, answer: BaseHTTPResponse | None, length: int, resume: Callable[[int], BaseHTTPResponse]) -> None:
+    A connection that brings less than 64 KiB while it was waited for `slow_seconds` is given up as one that broke.
+    """
+
+    def __init__(
+        self,
+        answer: BaseHTTPResponse | None,
+        length: int,
+        resume: Callable[[int], BaseHTTPResponse],
+        *,
+        slow_seconds: float = 30.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._answer = answer
         self._length = length
         self._resume = resume
+        self._slow_seconds = slow_seconds
+        self._clock = clock
+        self._begin()
+
+    def _begin(self) -> None:
+        self._waited, self._came = 0.0, 0
 
     @property
     def length(self) -> int:
@@ -42,6 +62,7 @@ class S3Body:
                     since = done
                     self.close()
                     self._answer = self._resume(done)
+                    self._begin()
                     continue
                 done += len(data)
                 yield data
@@ -49,13 +70,33 @@ class S3Body:
             self.close()
 
     def _read(self, size: int) -> bytes:
+        """`size` bytes; those that came are lost when the connection breaks."""
+        pieces: list[bytes] = []
+        missing = size
+        while missing:
+            pieces.append(self._read_once(min(missing, _ONCE)))
+            missing -= len(pieces[-1])
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def _read_once(self, most: int) -> bytes:
         if self._answer is None:
             raise Unavailable("the object was closed before it was read")
+        begun = self._clock()
         with translated("read"):
-            data = self._answer.read(size)
+            data = self._answer.read1(most)
         if not data:
             raise Passing("the S3 store ended an object too early")
+        self._watch(len(data), self._clock() - begun)
         return data
+
+    def _watch(self, came: int, waited: float) -> None:
+        """Only time spent in waiting for the store counts: whoever reads here may be slow."""
+        self._came += came
+        self._waited += waited
+        if self._waited >= self._slow_seconds:
+            if self._came < _LEAST_BYTES:
+                raise Passing("the S3 store gives an object too slowly")
+            self._begin()
 
     def read(self) -> bytes:
         """See `Body`."""

@@ -80,7 +80,7 @@ class Watch:
         self._tried_at, self._seen_at = tried_at, self._clock()
 
 
-def try_all(client: Any, wire: Wire, settings: S3Settings, folder: str = f"{_FOLDER}trial/") -> Traits:
+def try_all(client: Any, wire: Wire, settings: S3Settings, folder: str) -> Traits:
     """Write, read, list and delete, each once, in `folder`; what was learnt of the server. Raises as `Watch.check`."""
     first, second = folder + "a-b", folder + "a/b"
     with _named(settings):

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import os
 import ssl
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import boto3
 import botocore.session
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
+from botocore.httpsession import get_cert_path
 from botocore.loaders import Loader
 
 from storage.errors import Unavailable
@@ -37,7 +39,7 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
             region_name=settings.region or None,
         )
         region = session.region_name or _DEFAULT_REGION
-        _check_authority(settings.ca_file)
+        settings = replace(settings, ca_file=_authority(settings, core.get_config_variable("ca_bundle")))
         credentials = session.get_credentials()
         if credentials is None:  # the client would look for them once more: seconds, when a metadata service is silent
             raise Unavailable(f"the bucket {settings.bucket} cannot be used: {no_credentials()}")
@@ -45,7 +47,7 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
             "s3",
             endpoint_url=settings.endpoint or None,
             region_name=region,
-            verify=str(settings.ca_file) if settings.ca_file else None,
+            verify=str(settings.ca_file),
             config=_config(settings),
         )
         client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
@@ -58,13 +60,14 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
 
 
 def _config(settings: S3Settings) -> Config:
-    """What every S3 server understands: no checksums in trailers, and the retries are ours."""
+    """What every S3 server understands: no checksums in trailers; the retries are ours, and no proxy is asked."""
     return Config(
         signature_version="s3v4",
         s3={"addressing_style": settings.addressing},
         retries={"total_max_attempts": 1, "mode": "standard"},
         connect_timeout=settings.connect_timeout_seconds,
         read_timeout=settings.read_timeout_seconds,
+        proxies={},  # else those of the environment, which our wire knows nothing of
         max_pool_connections=settings.max_connections,
         request_checksum_calculation="when_required",
         response_checksum_validation="when_required",
@@ -78,10 +81,21 @@ def _with_md5(params: dict[str, Any], **_: Any) -> None:
     params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
 
 
-def _check_authority(file: Path | None) -> None:
-    """Raises Unavailable when there is a file that cannot be used: TLS itself would not say which."""
-    if file is None:
-        return
+def _authority(settings: S3Settings, of_environment: str | None) -> Path:
+    """The certificates that both clients trust: the file that is named, else those that come with boto3.
+
+    Raises Unavailable when the one named cannot be used: TLS itself would not say which.
+    """
+    named = settings.ca_file or of_environment
+    if not named:
+        return Path(get_cert_path(True))
+    file = Path(named)
+    if settings.ca_file or not settings.endpoint.startswith("http://"):
+        _check_authority(file)
+    return file
+
+
+def _check_authority(file: Path) -> None:
     try:
         ssl.create_default_context(cafile=file)
     except OSError as error:  # SSLError is one

@@ -32,6 +32,8 @@ class Away(Passing):
 
 
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]{1,64})\s*</Code>")
+_TLS_WANTED = "TLSRequired"  # not of S3: what web servers say in words to who does not speak TLS
+_TLS_WORDS = re.compile(rb"HTTP request to an HTTPS|plain HTTP", re.IGNORECASE)
 _ABSENT = {"NoSuchKey", "NotFound", "NoSuchUpload"}
 _CONFLICTS = {"PreconditionFailed", "ExistingObjectIsDirectory", "ExistingObjectIsFile"}
 _NO_ROOM = {"QuotaExceeded", "InsufficientCapacity", "InsufficientStorage", "XMinioStorageFull", "EntityTooLarge"}
@@ -56,6 +58,7 @@ _HINTS = {
     "AuthorizationHeaderMalformed": "the region is another one; write region=... into the URL",
     "PermanentRedirect": "the bucket is in another region; write region=... or endpoint=... into the URL",
     "NoSuchBucket": "there is no such bucket; make it, or correct its name",
+    _TLS_WANTED: "it speaks TLS at this port; write endpoint=https://... into the URL",
     "NotImplemented": "the server does not know this request",
 }
 _UNKNOWN_AUTHORITY = (
@@ -78,8 +81,9 @@ _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"}
 
 def code_in(body: bytes) -> str:
     """The code in an error document; empty when there is none."""
-    found = _CODE.search(body)
-    return found[1].decode() if found else ""
+    if found := _CODE.search(body):
+        return found[1].decode()
+    return _TLS_WANTED if _TLS_WORDS.search(body) else ""
 
 
 def refusal(status: int, code: str, verb: str) -> StorageError:

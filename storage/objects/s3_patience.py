@@ -52,6 +52,11 @@ class Patience:
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
         raise Unavailable("the S3 store was closed: the gateway stops")
 
+    @property
+    def is_away(self) -> bool:
+        """Whether the store was away when it was last asked."""
+        return self._breaker.is_open
+
     def close(self) -> None:
         """Let nobody try again."""
         self._closed.set()

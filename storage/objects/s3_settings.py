@@ -29,7 +29,7 @@ class S3Settings:
     profile: str = ""
     access_key_file: Path | None = None
     secret_key_file: Path | None = None
-    ca_file: Path | None = None  # PEM: trusted instead of the system's authorities
+    ca_file: Path | None = None  # PEM: trusted alone; None: AWS_CA_BUNDLE, else the authorities that boto3 knows
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 30.0  # without a byte of an answer
     retry_seconds: float = 20.0

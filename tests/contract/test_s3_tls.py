@@ -75,6 +75,29 @@ def test_without_it_the_server_is_not_trusted_and_what_to_do_is_said(
         assert not isinstance(caught.value, Passing), "it will not pass by itself"
 
 
+def test_the_authority_can_be_that_of_the_environment(
+    open_store: Callable[..., S3Store], port: int, own_authority: Certified, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_CA_BUNDLE", str(own_authority.certificate))
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    exercise(open_store(f"https://localhost:{port}"))
+
+
+def test_no_proxy_of_the_environment_is_asked(
+    open_store: Callable[..., S3Store],
+    port: int,
+    own_authority: Certified,
+    seaweed: Seaweed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    exercise(open_store(seaweed.endpoint))
+    exercise(open_store(f"https://localhost:{port}", f"&ca_file={own_authority.certificate}"))
+
+
 def test_a_certificate_for_another_host_is_refused(
     open_store: Callable[..., S3Store], port: int, own_authority: Certified
 ) -> None:
@@ -98,6 +121,12 @@ def test_a_certificate_that_has_expired_is_named_so(
 def test_a_server_without_tls_is_told_apart(open_store: Callable[..., S3Store], seaweed: Seaweed, port: int) -> None:
     store = open_store(seaweed.endpoint.replace("http://", "https://"))
     with pytest.raises(Unavailable, match="does not speak TLS"):
+        store.check()
+
+
+def test_a_server_that_wants_tls_is_told_apart(open_store: Callable[..., S3Store], port: int) -> None:
+    store = open_store(f"http://localhost:{port}")
+    with pytest.raises(Unavailable, match="speaks TLS at this port; write endpoint=https://"):
         store.check()
 
 

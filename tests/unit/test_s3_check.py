@@ -76,6 +76,22 @@ def test_after_trouble_everything_is_tried(watched: Watched, proxy: S3Proxy) -> 
     assert proxy.counts()["PUT"] == 3
 
 
+def test_who_was_in_vain_asked_for_an_object_is_tried_before_the_minute_is_over(
+    seaweed: Seaweed, proxy: S3Proxy
+) -> None:
+    store = S3Store(parse_s3_url(seaweed.url(BUCKET, uuid.uuid4().hex, endpoint=proxy.endpoint) + "&retry_seconds=0"))
+    store.check()
+    proxy.down()
+    try:
+        for act in (lambda: store.head("a"), store.check):
+            with pytest.raises(Unavailable):
+                act()
+    finally:
+        proxy.up()
+    store.check()
+    store.close()
+
+
 def test_what_is_known_of_a_server_is_learnt_once(watched: Watched, proxy: S3Proxy) -> None:
     assert watched.watch.traits() == watched.watch.traits()
     assert proxy.counts()["PUT"] == 3

@@ -43,3 +43,15 @@ def test_a_refusal_is_one_of_the_few_errors(status: int, code: str, kind: type[S
 def test_the_code_is_read_from_an_error_document() -> None:
     assert code_in(b'<?xml version="1.0"?><Error><Code>SlowDown</Code><Message>x</Message></Error>') == "SlowDown"
     assert code_in(b"<html>Bad Gateway</html>") == ""
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"Client sent an HTTP request to an HTTPS server.\n",
+        b"<center>The plain HTTP request was sent to HTTPS port</center>",
+        b"You're speaking plain HTTP to an SSL-enabled server port.",
+    ],
+)
+def test_who_should_speak_tls_is_told_so(page: bytes) -> None:
+    assert "write endpoint=https://" in str(refusal(400, code_in(page), "write"))
