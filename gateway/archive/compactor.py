@@ -8,13 +8,14 @@ from gateway import log, metrics
 from gateway.archive.attempts import Attempts, Tally
 from gateway.archive.clock import microseconds
 from gateway.archive.leases import SeriesLease
-from gateway.archive.places import ARCHIVE
+from gateway.archive.places import ARCHIVE, COPY
 from gateway.archive.publishing import check_room, naming, publish, staged
 from gateway.archive.steps import COMPACTED, STAGED, Hook, Stopped, unwatched
 from storage.dicom.identity import Scope
+from storage.errors import NotFound
 from storage.index import Documents, PackingIndex
 from storage.objects import Body, ObjectStore
-from storage.packs import Pack, PackedInstance
+from storage.packs import Damaged, Pack, PackedInstance
 from storage.packs.write import PackWriter, Written
 
 _AT_ONCE = 16
@@ -22,7 +23,9 @@ _log = log.get(__name__)
 
 
 class Compactor:
-    """Compacts within `stores["archive"]`; `documents` gives the metadata of what is left. As `Sealer` in all else."""
+    """Compacts within `stores["archive"]`, from the copy what is damaged or lost there; `documents` gives the metadata
+    of what is left. As `Sealer` in all else.
+    """
 
     def __init__(
         self,
@@ -78,6 +81,19 @@ class Compactor:
         return next((pack for pack in packs if pack.pack_id == found.pack_id), None)
 
     def _write(self, path: Path, old: Pack) -> Written:
+        try:
+            return self._write_from(self._stores[ARCHIVE], path, old)
+        except (Damaged, NotFound) as error:
+            if COPY not in self._stores:
+                raise
+            try:
+                written = self._write_from(self._stores[COPY], path, old)
+            except NotFound:
+                raise error from None
+            _log.warning("a pack is damaged or lost, and is compacted from its copy", key=old.location.key)
+            return written
+
+    def _write_from(self, store: ObjectStore, path: Path, old: Pack) -> Written:
         custodian = old.location.key.split("/")[1]
         documents = self._documents.documents(old)
         highest: dict[str, int] = {}
@@ -87,7 +103,7 @@ class Compactor:
             PackWriter(
                 path, study_uid=old.study_uid, series_uid=old.series_uid, store=ARCHIVE, custodian=custodian
             ) as writer,
-            self._stores[ARCHIVE].get(old.location.key) as body,
+            store.get(old.location.key) as body,
         ):
             object_ = _Forward(body)
             for packed, document in zip(old.instances, documents, strict=True):

@@ -145,6 +145,31 @@ def test_a_pack_that_is_damaged_stays_and_is_told_of(archive: Archive) -> None:
     assert list(archive.staging.iterdir()) == []
 
 
+@pytest.mark.parametrize("harm", ["lose", "flip"])
+def test_what_is_not_right_in_the_archive_is_compacted_from_its_copy(archive: Archive, harm: str) -> None:
+    archive.stores = {**archive.stores, "copy": MemoryStore()}
+    archive.store(numbers=(1, 2, 3))
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    archive.copier().run_once()
+    archive.remove(Scope(STUDY, SERIES, f"{SERIES}.1"))
+    store, key = archive.stores["archive"], pack.location.key
+    data = bytearray(store.get(key).read())
+    data[pack.instances[2].offset + 700] ^= 1
+    compacting = compactor(archive)
+    documents = DocumentsOfPacks(archive)
+    documents.store = archive.stores["copy"]
+    compacting._documents = documents
+    store.delete([key])
+    if harm == "flip":
+        store.put(key, [data])
+    assert compacting.run_once().done == 1
+    sweep(archive)
+    archive.copier().run_once()
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    assert file_of(1, 1, 1) not in bytes_in(store) + bytes_in(archive.stores["copy"])
+
+
 def spent(archive: Archive) -> SpentTombstones:
     return SpentTombstones(archive.index, archive.stores, clock=archive.clock)
 
