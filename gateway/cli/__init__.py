@@ -18,6 +18,7 @@ COMMANDS = {
     "verify": "Read every object (packs, loose ones, copies), beside a running gateway or without it.",
     "reindex": "Rebuild the index from packs and loose objects alone.",
     "export": "Write every instance of a study as it was received, under numbers; the gateway may run or not.",
+    "delete": "Delete a study, a series or an instance with all its versions, beside a running gateway or without it.",
     "token": "Make a bearer token.",
     "check-config": "Check a configuration file together with the environment.",
 }

@@ -35,7 +35,7 @@ class Event:
     """One act. `act` is a `Verb`, or "authenticate" or "associate" for somebody who did not get in.
 
     UIDs are checked to be UIDs, or None. `count` is how many instances, rows or frames it concerned, when known;
-    `reason` is the class of the error, never its message.
+    `reason` is the class of the error, never its message; `purpose` is what the caller gave as one.
     """
 
     act: str
@@ -48,6 +48,7 @@ class Event:
     sop_uid: str | None = None
     count: int | None = None
     reason: str | None = None
+    purpose: str | None = None
 
     @classmethod
     def of(
@@ -63,7 +64,8 @@ class Event:
         """The event that `by` did `act` to `scope`."""
         named = (scope.study_uid, scope.series_uid, scope.sop_uid) if scope else (None, None, None)
         study, series, sop = (uid if uid is not None and is_uid(uid) else None for uid in named)
-        return cls(act, outcome, by.identity, by.address, by.door, study, series, sop, count, reason)
+        purpose = by.purpose or None
+        return cls(act, outcome, by.identity, by.address, by.door, study, series, sop, count, reason, purpose)
 
 
 class AuditLog(Protocol):
