@@ -14,8 +14,9 @@ _T = TypeVar("_T")
 
 _SECOND = 1_000_000
 _RARELY_SECONDS = 3600
-_LONGEST_SECONDS = {Damaged: _RARELY_SECONDS, NotFound: 600, Conflict: 300, Unavailable: 300, Exhausted: 60}
+_LONGEST_SECONDS = {Damaged: _RARELY_SECONDS, NotFound: 600, Conflict: 300, Exhausted: 60}
 _FIRST_SECONDS = 5
+_OUTAGE_SECONDS = 10  # always: that a store or the index is away says nothing of the work
 _MAX_KEPT = 10_000
 _IN_SUCCESSION = 3  # so many unavailable ones one after another: it is not their fault
 
@@ -94,13 +95,18 @@ class Attempts:
 
     def _remember(self, name: str, error: Exception) -> None:
         self._failed()
-        times = self._failures[name].times + 1 if name in self._failures else 1
-        longest = next((each for kind, each in _LONGEST_SECONDS.items() if isinstance(error, kind)), _RARELY_SECONDS)
-        pause = min(_FIRST_SECONDS * 2 ** min(times - 1, 20), longest)
+        times = self._failures[name].times if name in self._failures else 0
+        if _is_outage(error):
+            pause = _OUTAGE_SECONDS
+        else:
+            times += 1
+            kinds = _LONGEST_SECONDS.items()
+            longest = next((each for kind, each in kinds if isinstance(error, kind)), _RARELY_SECONDS)
+            pause = min(_FIRST_SECONDS * 2 ** min(times - 1, 20), longest)
         if name not in self._failures and len(self._failures) >= _MAX_KEPT:
             self._failures.pop(next(iter(self._failures)))
         self._failures[name] = _Failure(times, self._clock() + pause * _SECOND)
-        self._tell(error, key=name, attempt=times, again_in_seconds=pause)
+        self._tell(error, key=name, failures=times, again_in_seconds=pause)
 
     def _tell(self, error: Exception, **about: object) -> None:
         event = f"cannot {self._act} it now"

@@ -1,6 +1,5 @@
 """Two stores that hold the same objects as one: read from the second where the first fails, also in mid-object."""
 
-import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from types import TracebackType
@@ -16,59 +15,26 @@ _READ_BYTES = 8 << 20
 class FallbackStore:
     """An ObjectStore that is `primary`, but read from `second` where `primary` is Unavailable or lacks an object.
 
-    After it was Unavailable `primary` is not asked for `pause_seconds`, unless `second` fails as well. NotFound is
-    raised only when both say so. Everything but reading is `primary` alone.
+    `primary` is asked first each time: a store over a network is one that fails at once while it is away (see
+    `breaker`). NotFound is raised only when both say so. Everything but reading is `primary` alone.
     """
 
-    def __init__(self, primary: ObjectStore, second: ObjectStore, *, pause_seconds: float = 10.0) -> None:
+    def __init__(self, primary: ObjectStore, second: ObjectStore) -> None:
         self._primary = primary
         self._second = second
-        self._pause_seconds = pause_seconds
-        self._resume_at = 0.0
 
     def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
         """See `ObjectStore`."""
-        return self._either(lambda: self._guarded(key, span), lambda: self._second.get(key, span))
+        return _either(lambda: self._guarded(key, span), lambda: self._second.get(key, span))
 
     def head(self, key: str) -> ObjectMeta:
         """See `ObjectStore`."""
-        return self._either(lambda: self._primary.head(key), lambda: self._second.head(key))
-
-    def _either(self, first: Callable[[], _T], second: Callable[[], _T]) -> _T:
-        if time.monotonic() < self._resume_at:
-            try:
-                return second()
-            except (NotFound, Unavailable):
-                return self._watched(first)
-        try:
-            return self._watched(first)
-        except NotFound:
-            return second()
-        except Unavailable as error:
-            try:
-                return second()
-            except NotFound:
-                raise error from None  # it may well be in the first
-
-    def _watched(self, act: Callable[[], _T]) -> _T:
-        try:
-            return act()
-        except Unavailable:
-            self._pause()
-            raise
-
-    def _pause(self) -> None:
-        self._resume_at = time.monotonic() + self._pause_seconds
+        return _either(lambda: self._primary.head(key), lambda: self._second.head(key))
 
     def _guarded(self, key: str, span: tuple[int, int] | None) -> Body:
         body = self._primary.get(key, span)
         offset = 0 if span is None else span[0]
-
-        def rest(done: int) -> Body:
-            self._pause()
-            return self._second.get(key, (offset + done, body.length - done))
-
-        return _GuardedBody(body, rest)
+        return _GuardedBody(body, lambda done: self._second.get(key, (offset + done, body.length - done)))
 
     def put(self, key: str, source: Source, *, if_absent: bool = True) -> ObjectMeta:
         """See `ObjectStore`."""
@@ -85,6 +51,18 @@ class FallbackStore:
     def check(self) -> None:
         """See `ObjectStore`."""
         self._primary.check()
+
+
+def _either(first: Callable[[], _T], second: Callable[[], _T]) -> _T:
+    try:
+        return first()
+    except NotFound:
+        return second()
+    except Unavailable as error:
+        try:
+            return second()
+        except NotFound:
+            raise error from None  # it may well be in the first
 
 
 class _GuardedBody:

@@ -29,12 +29,20 @@ class _Flight(NamedTuple):
 class BlockReader:
     """Spans of objects in `store`, of which every byte handed on was verified. Safe under threads.
 
-    With a `cache`, whoever reads on where the last one stopped finds ever more blocks (up to eight) fetched ahead. At
-    most `max_streams` requests last as long as their readers do.
+    Blocks that are wrong there, also when fetched again, are read from `second`, which holds the same objects. With a
+    `cache`, whoever reads on where the last one stopped finds ever more blocks (up to eight) fetched ahead. At most
+    `max_streams` requests last as long as their readers do.
     """
 
-    def __init__(self, store: ObjectStore, cache: BlockCache | None = None, *, max_streams: int = MAX_STREAMS) -> None:
-        self._supply = Supply(store, cache, max_streams=max_streams)
+    def __init__(
+        self,
+        store: ObjectStore,
+        cache: BlockCache | None = None,
+        *,
+        second: ObjectStore | None = None,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
+        self._supply = Supply(store, cache, second=second, max_streams=max_streams)
         self._ahead = ReadAhead()
         self._lock = threading.Lock()
         self._flights: defaultdict[str, list[_Flight]] = defaultdict(list)

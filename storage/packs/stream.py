@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from blake3 import blake3
 
 from storage.errors import Invalid, NotFound, Unavailable
 from storage.objects import Body, Buffer, ObjectStore
 from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Blocks, Damaged
+
+T = TypeVar("T")
 
 
 def count_of(blocks: Blocks) -> int:
@@ -25,28 +27,50 @@ def is_right(block: bytes | memoryview, number: int, blocks: Blocks) -> bool:
 class BlockStream:
     """Gives the blocks from number `first` up to `after`, in order, as an iterator. Close it, or read it to its end.
 
-    The request is made at once. A block that is wrong is fetched once more, with those that follow. Raises NotFound
-    (at once), Damaged, Unavailable.
+    The request is made at once. A block that is wrong is fetched once more, with those that follow; when it is wrong
+    again, from `second`, if there is one. Raises NotFound (at once), Damaged, Unavailable.
     """
 
-    def __init__(self, store: ObjectStore, key: str, blocks: Blocks, first: int, after: int) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        key: str,
+        blocks: Blocks,
+        first: int,
+        after: int,
+        *,
+        second: ObjectStore | None = None,
+    ) -> None:
         if len(blocks.digests) != count_of(blocks) * BLOCK_DIGEST_BYTES or not 0 <= first < after <= count_of(blocks):
             raise Damaged("there is not a digest for each block of the object", key=key)
         self._store = store
+        self._second = second
         self._key = key
         self._blocks = blocks
         self._next = first
         self._after = after
         self._body: Body | None = None
         self._pieces: Iterator[bytes] = iter(())
-        self._open()
+        self._whole_from(self._open)
 
-    def _open(self) -> None:
+    def _whole_from(self, fetch: Callable[[ObjectStore], T]) -> T:
+        """What `fetch` gives of the first store, or of the second when the first is Damaged."""
+        try:
+            return fetch(self._store)
+        except Damaged as error:
+            if self._second is None:
+                raise
+            try:
+                return fetch(self._second)
+            except (NotFound, Unavailable):
+                raise error from None
+
+    def _open(self, store: ObjectStore) -> None:
         self.close()
         start = self._next * BLOCK_BYTES
         end = min(self._after * BLOCK_BYTES, self._blocks.length)
         try:
-            self._body = self._store.get(self._key, (start, end - start))
+            self._body = store.get(self._key, (start, end - start))
         except Invalid as error:
             raise Damaged("the object is shorter than what was stored", key=self._key) from error
         self._pieces = in_blocks(self._body.chunks(BLOCK_BYTES))
@@ -77,9 +101,12 @@ class BlockStream:
 
     def _again(self) -> bytes:
         try:
-            self._open()
+            return self._whole_from(self._fetch)
         except NotFound as error:  # it was there a moment ago: what was promised cannot be kept
             raise Unavailable("an object has gone while it was read") from error
+
+    def _fetch(self, store: ObjectStore) -> bytes:
+        self._open(store)
         block = next(self._pieces, b"")
         if not is_right(block, self._next, self._blocks):
             raise Damaged("a block of the object is not what was stored", key=self._key)

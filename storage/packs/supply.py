@@ -16,14 +16,22 @@ MAX_STREAMS = 32  # half of the connections of an S3 store as it is by default
 
 
 class Supply:
-    """Blocks of objects in `store`, each verified, and kept in `cache`. Safe under threads.
+    """Blocks of objects in `store`, or in `second` where they are wrong, each verified, and kept in `cache`.
 
-    A reader may take as long as it likes, so at most `max_streams` requests last as long as one does. Whoever comes
-    then is given blocks that are fetched eight at a time, and holds no connection in between.
+    Safe under threads. A reader may take as long as it likes, so at most `max_streams` requests last as long as one
+    does. Whoever comes then is given blocks that are fetched eight at a time, and holds no connection in between.
     """
 
-    def __init__(self, store: ObjectStore, cache: BlockCache | None = None, *, max_streams: int = MAX_STREAMS) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        cache: BlockCache | None = None,
+        *,
+        second: ObjectStore | None = None,
+        max_streams: int = MAX_STREAMS,
+    ) -> None:
         self._store = store
+        self._second = second
         self.cache = cache
         self._streams = threading.Semaphore(max_streams)
 
@@ -37,7 +45,7 @@ class Supply:
 
     def fetch(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
         """The blocks from `first` up to `after`, by one request. Raises NotFound, Damaged, Unavailable."""
-        found = list(BlockStream(self._store, key, blocks, first, after))
+        found = list(BlockStream(self._store, key, blocks, first, after, second=self._second))
         for number, block in enumerate(found, first):
             self.keep(key, number, block)
         return found
@@ -56,7 +64,7 @@ class Supply:
         if not self._streams.acquire(blocking=False):
             return None
         try:
-            return BlockStream(self._store, key, blocks, first, after)
+            return BlockStream(self._store, key, blocks, first, after, second=self._second)
         except BaseException:
             self.ended()
             raise

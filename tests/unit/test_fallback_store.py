@@ -76,7 +76,7 @@ def second() -> Breaking:
 def store(primary: Breaking, second: Breaking) -> FallbackStore:
     for each in (primary, second):
         each.put("a", [DATA])
-    return FallbackStore(primary, second, pause_seconds=3600)
+    return FallbackStore(primary, second)
 
 
 def test_the_first_alone_is_asked_while_it_answers(store: FallbackStore, second: Breaking) -> None:
@@ -85,36 +85,14 @@ def test_the_first_alone_is_asked_while_it_answers(store: FallbackStore, second:
     assert second.asked == 0
 
 
-def test_the_second_is_read_and_the_first_left_in_peace(
-    store: FallbackStore, primary: Breaking, second: Breaking
-) -> None:
+def test_the_second_is_read_while_the_first_is_away(store: FallbackStore, primary: Breaking, second: Breaking) -> None:
     primary.down = True
     assert [store.get("a", (5, 7)).read() for _ in range(3)] == [DATA[5:12]] * 3
     assert store.head("a").length == len(DATA)
-    assert (primary.asked, second.asked) == (1, 4)
-
-
-def test_the_first_is_asked_again_after_the_pause(primary: Breaking, second: Breaking) -> None:
-    second.put("a", [DATA])
-    primary.put("a", [DATA])
-    store = FallbackStore(primary, second, pause_seconds=0)
-    primary.down = True
-    assert store.get("a").read() == DATA
+    assert second.asked == 4
     primary.down = False
     assert store.get("a").read() == DATA
-    assert (primary.asked, second.asked) == (2, 1)
-
-
-def test_in_the_pause_the_first_still_gives_what_the_second_cannot(
-    store: FallbackStore, primary: Breaking, second: Breaking
-) -> None:
-    primary.put("not-copied-yet", [b"x"])
-    primary.down = True
-    assert store.get("a").read() == DATA
-    primary.down = False
-    assert store.get("not-copied-yet").read() == b"x"
-    second.down = True
-    assert store.get("a").read() == DATA
+    assert second.asked == 4
 
 
 def test_what_the_first_lost_is_read_from_the_second(store: FallbackStore, second: Breaking) -> None:
@@ -131,8 +109,6 @@ def test_an_object_is_missing_only_when_both_say_so(store: FallbackStore, primar
         store.get("missing")
     primary.down, second.down = True, False
     with pytest.raises(Unavailable):
-        store.head("missing")
-    with pytest.raises(Unavailable):  # the first is left in peace now, and yet it has not said so
         store.head("missing")
 
 

@@ -153,6 +153,26 @@ def test_what_is_wrong_at_the_beginning_is_an_error_before_anything_is_answered(
         reader.get(key, (0, 10), Blocks(blocks.length, blocks.digests[:-16]))
 
 
+def test_what_is_wrong_in_the_second_store_too_is_damaged(
+    large: tuple[str, Blocks, bytes], store: RecordingStore
+) -> None:
+    key, blocks, whole = large
+    second = RecordingStore()
+    reader = BlockReader(store, second=second)
+    store.flips = {5: 100}
+    with pytest.raises(Damaged):  # it is not there
+        reader.get(key, (0, len(whole)), blocks).read()
+    second.put(key, [whole[: 5 * MB]])
+    with pytest.raises(Damaged):
+        reader.get(key, (0, len(whole)), blocks).read()
+    second.put(key, [whole], if_absent=False)
+    second.flips = {5: 100}
+    with pytest.raises(Damaged):
+        reader.get(key, (0, len(whole)), blocks).read()
+    second.flips = {}
+    assert reader.get(key, (0, len(whole)), blocks).read() == whole
+
+
 def test_an_object_that_has_become_shorter_is_damaged(large: tuple[str, Blocks, bytes], store: RecordingStore) -> None:
     key, blocks, whole = large
     store.put(key, [whole[: 4 * MB]], if_absent=False)

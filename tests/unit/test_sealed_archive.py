@@ -16,6 +16,7 @@ from storage.errors import Unavailable
 from storage.index import Outcome
 from storage.index.sqlite import SqliteIndex
 from storage.objects.memory import MemoryStore
+from storage.packs import Damaged
 from storage.packs.blocks import BlockReader
 from storage.packs.cache import BlockCache
 from storage.packs.documents import PackDocuments
@@ -34,7 +35,8 @@ class Sealed:
         self.packs = WatchedStore(MemoryStore(), before=lambda method, key: self.requests.update([method]))
         spool = MemoryStore()
         (folder / "cache").mkdir()
-        blocks = BlockReader(self.packs, BlockCache(folder / "cache", 64 << 20))
+        self.copy = MemoryStore()
+        blocks = BlockReader(self.packs, BlockCache(folder / "cache", 64 << 20), second=self.copy)
         self.index = SqliteIndex(folder / "index.sqlite", documents=PackDocuments({ARCHIVE: blocks}))
         stores = {"spool": spool, "archive": self.packs}
         self.sealing = Archive(self.index, stores, folder, microseconds)
@@ -85,6 +87,35 @@ def test_frames_of_a_sealed_series_come_from_the_cache_the_second_time(sealed: S
     sealed.requests.clear()
     assert frames() == first
     assert sealed.requests.total() == 0
+
+
+@pytest.mark.parametrize("size", [64, 1024], ids=["one block", "blocks in a row"])
+@pytest.mark.parametrize("harm", ["changed", "cut short"])
+def test_what_is_damaged_in_the_archive_is_read_from_the_copy(sealed: Sealed, harm: str, size: int) -> None:
+    sealed.sealing.store_many(12, size=size)
+    [pack] = sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    series = Scope(STUDY, SERIES)
+
+    def read() -> tuple[object, ...]:
+        one = Scope(*list(sealed.sealing.sent)[6])
+        frames = sealed.archive.frames(one, [1], accept=[AS_STORED], by=BY)
+        return (
+            [b"".join(part.chunks()) for part in frames],
+            sealed.retrieved(series),
+            list(sealed.archive.metadata(series, by=BY)),
+        )
+
+    key = pack.location.key
+    whole = sealed.packs.get(key).read()
+    harmed = bytes(byte ^ 1 for byte in whole[:1000]) + bytes(len(whole) - 1000) if harm == "changed" else whole[:100]
+    sealed.packs.put(key, [harmed], if_absent=False)
+    with pytest.raises(Damaged):
+        read()
+    sealed.copy.put(key, [whole])
+    frames, instances, metadata = read()
+    assert instances == {name[2]: data for name, data in sealed.sealing.sent.items()}
+    sealed.packs.put(key, [whole], if_absent=False)
+    assert read() == (frames, instances, metadata)
 
 
 def test_a_sealed_series_that_is_sent_again_is_one_look_at_its_pack(sealed: Sealed) -> None:
