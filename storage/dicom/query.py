@@ -13,7 +13,7 @@ from storage.dicom.name_tokens import is_of_characters, wanted
 from storage.dicom.names import folded
 from storage.errors import Fault, Invalid
 
-MAX_TEXT = 1024  # characters of a value that take part in matching
+MAX_TEXT = 512  # characters of a value that take part in matching: four bytes each fit an index entry of PostgreSQL
 MAX_PATTERN_STARS = 16
 MAX_UIDS = 4096
 MAX_UID_LIST_TEXT = MAX_UIDS * 65

@@ -1,5 +1,6 @@
 """What every `MetadataIndex` does, sentence by sentence of the Protocol. Implementations join the list below."""
 
+import random
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from storage.dicom.identity import Scope
-from storage.dicom.query import Level, Query
+from storage.dicom.query import MAX_TEXT, Level, Query
 from storage.errors import Conflict, Invalid, NotFound, Unavailable
 from storage.index import Act, Added, MetadataIndex, Outcome
 from tests import samples
@@ -112,6 +113,20 @@ class TestAdd:
             index.add(record(instance(number, PatientID=text[:64], PatientComments=text)))
             [row] = index.search(ask(Level.STUDY, {"PatientID": text[:64]}, include=frozenset({"00104000"}))).rows
             assert first(row, "PatientComments") == text
+
+    def test_the_longest_text_that_takes_part_in_matching_is_found(self, index: MetadataIndex) -> None:
+        """Characters of four bytes in no order, which no database compresses."""
+        characters = random.Random(1).sample(range(0x20000, 0x2A000), 2 * MAX_TEXT)
+        text = "".join(map(chr, characters))
+        long = {
+            "00081030": {"vr": "LO", "Value": [text]},
+            "0008103E": {"vr": "LO", "Value": [text]},
+            "00100010": {"vr": "PN", "Value": [{"Alphabetic": text}]},
+        }
+        index.add(record(json_instance(instance().dataset | long)))
+        begun = {"StudyDescription": text[:MAX_TEXT], "PatientName": f"{text[:100]}*"}
+        [row] = index.search(ask(Level.STUDY, begun, include=frozenset({"00081030"}))).rows
+        assert first(row, "StudyDescription") == text
 
     @pytest.mark.parametrize("values", [["hello"], [7], [{"Alphabetic": "Wang"}]])
     def test_what_should_be_a_sequence_and_is_none_is_kept_and_removed(

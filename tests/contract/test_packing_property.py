@@ -138,9 +138,16 @@ def both(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         index.close()
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
-@given(operations=st.lists(OPERATIONS, min_size=3, max_size=25))
-def test_readers_cannot_tell(both: Both, operations: list[tuple[Any, ...]]) -> None:
+QUICK = {"postgresql": 15, "sqlite": 40}  # examples
+
+
+def test_readers_cannot_tell(both: Both, request: pytest.FixtureRequest) -> None:
+    trying = given(operations=st.lists(OPERATIONS, min_size=3, max_size=25))(check_readers_cannot_tell)
+    examples = QUICK[request.node.callspec.params["both"]]
+    settings(max_examples=examples, deadline=None, suppress_health_check=list(HealthCheck))(trying)(both)
+
+
+def check_readers_cannot_tell(both: Both, operations: list[tuple[Any, ...]]) -> None:
     both.clear()
     for number, operation in enumerate(operations):
         both.run(operation)
