@@ -39,7 +39,12 @@ class Landing:
         held = self._held(instance)
         if held is not None and self._is_whole(held, instance, incoming):
             return Added(Outcome.SAME, held.revision)
-        location = self._put(keys.spool(instance.identity, instance.digest), instance, incoming)
+        key = keys.spool(instance.identity, instance.digest)
+        try:
+            location = self._put(key, instance, incoming)
+        except Unavailable:  # a bucket may have it, or come to have it, and have failed to say so
+            self._doom(Location(SPOOL, key, 0, 0))
+            raise
         try:
             added = self._index.add(InstanceRecord(instance, location, self._clock(), source))
         except Exhausted:  # it was not committed

@@ -1,7 +1,8 @@
 """What opens a stored instance, wherever it lies now: loose or in a pack, in a folder or in a bucket.
 
-What comes over a network is verified before it is handed on: a whole instance by its digest, a span of a pack by the
-digests of its blocks, a span of a loose instance by fetching all of it first, unless that is very large.
+What comes from a pack is verified before it is handed on, by the digests of its blocks. So is what comes over a
+network: a whole instance by its digest, a span of a loose instance by fetching all of it first, unless that is very
+large. Loose objects in a folder are read as they are: they were written minutes ago, and sealing verifies them.
 """
 
 from collections import OrderedDict, defaultdict
@@ -43,7 +44,7 @@ class Openers:
         return Runs(found, self._open, self._served, self._places)
 
     def steps(self, stored: Stored) -> tuple[Step, ...]:
-        """What verifies the whole instance on its way out, when that is to be done."""
+        """What verifies the whole instance on its way out, when it comes over a network."""
         if stored.location.store not in self._places.remote:
             return ()
         return (
@@ -57,13 +58,13 @@ class Openers:
 
     def _open(self, stored: Stored, span: Span) -> Body:
         location = stored.location
-        if stored.blocks is not None and location.store in self._places.remote:
+        if stored.blocks is not None:
             return self._places.blocks.get(location.key, span, stored.blocks)
         return self._places.reading[location.store].get(location.key, span)
 
 
 class Runs:
-    """Openers for the instances of one answer: those of one remote pack are read in few long runs. Not thread-safe."""
+    """Openers for the instances of one answer: those of one pack are read in few long runs. Not thread-safe."""
 
     def __init__(
         self, found: Sequence[Stored], open_one: Open, served: Callable[[Identity], Stored], places: Places
@@ -74,7 +75,7 @@ class Runs:
         self._wanted: dict[str, list[Span]] = defaultdict(list)
         for stored in found:
             location = stored.location
-            if stored.blocks is not None and location.store in places.remote:
+            if stored.blocks is not None:
                 self._wanted[location.key].append((location.offset, location.length))
         self._runs: OrderedDict[str, RunReader] = OrderedDict()
 

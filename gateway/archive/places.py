@@ -21,7 +21,7 @@ class Places:
     """The object stores of an archive, and a folder for what is on its way in or out.
 
     `packs` is what packs are read from: the archive's store, or one that falls back to the copy. The bytes of stores
-    in `remote` come over a network and are verified as they are read; `blocks` reads verified spans of packs.
+    in `remote` come over a network and are verified as they are read; `blocks` reads verified spans of all packs.
     `staging` is for what is received, `packing` for packs that are being made, each best on the file system of the
     store that it goes to; `check_room` raises Exhausted when nothing more should be written to `staging`.
     """

@@ -294,6 +294,21 @@ def test_a_store_that_fails_is_not_found(house: House) -> None:
         house.retrieved()
 
 
+def test_what_a_bucket_took_without_saying_so_is_removed(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = house.disk.put
+
+    def put_and_fail(*given: Any, **named: Any) -> Any:
+        put(*given, **named)
+        raise Unavailable("the answer was lost")
+
+    monkeypatch.setattr(house.disk, "put", put_and_fail)
+    with pytest.raises(Unavailable):
+        house.store(samples.part10(samples.ct()))
+    assert len(house.keys) == 1
+    house.sweep()
+    assert house.keys == []
+
+
 def test_the_second_of_two_that_store_the_same_at_once_takes_its_object_back(house: House) -> None:
     data = samples.part10(samples.ct())
     outcomes: list[Outcome] = []

@@ -64,6 +64,15 @@ class House:
         self.now[packed.sop_uid] = stored
         return stored
 
+    def damage(self, stored: Stored, how: str) -> None:
+        """Make the object of an instance another than was stored."""
+        with self.archive.get(stored.location.key) as body:
+            data = bytearray(body.read())
+        data[stored.location.offset + 1000] ^= 1
+        if how == "cut short":
+            del data[stored.location.offset + 900 :]
+        self.archive.put(stored.location.key, [data], if_absent=False)
+
     def read(self, stored: Stored) -> bytes:
         reading = whole(stored, *self.openers.steps(stored))
         return b"".join(StoredPart(self.openers.of(stored), stored, EXPLICIT_LITTLE, "", reading).chunks())
@@ -185,8 +194,24 @@ def test_many_packs_side_by_side_are_read_with_few_of_them_open(tmp_path: Path) 
     runs.close()
 
 
-def test_stores_that_are_not_far_away_are_read_by_their_spans(tmp_path: Path) -> None:
+def test_loose_objects_in_a_folder_are_read_by_their_spans(tmp_path: Path) -> None:
     house = House(tmp_path)
-    stored = house.packed([generated(1, 5000)])[0]
+    stored = house.loose(generated(1, 5000))
     house.span(stored, 200, 300)
-    assert house.archive.spans == [(stored.location.offset + 200, 300)]
+    assert house.spool.spans == [(200, 300)]
+
+
+@pytest.mark.parametrize("damage", ["flipped", "cut short"])
+def test_what_is_damaged_in_a_folder_is_not_handed_on_either(tmp_path: Path, damage: str) -> None:
+    house = House(tmp_path)
+    ones = [generated(number, 2000) for number in (1, 2)]
+    found = house.packed(ones)
+    house.damage(found[1], damage)
+    with pytest.raises(Damaged):
+        house.read(found[1])
+    with pytest.raises(Damaged):
+        house.span(found[1], 990, 20)
+    runs = house.openers.series(found)
+    with pytest.raises(Damaged):
+        [b"".join(StoredPart(runs.of(one), one, EXPLICIT_LITTLE, "", whole(one)).chunks()) for one in found]
+    runs.close()
