@@ -53,6 +53,7 @@ _STALE_UPLOAD_SECONDS = 2 * 24 * 3600  # longer than any upload takes
 _POSTGRES = ("postgresql", "postgres")
 _TIDY_SECONDS = 6 * 3600.0
 _JOURNAL_SECONDS = 600.0
+_LOOK_SECONDS = 5.0  # that the doors stay closed for an archive that does not answer
 _READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
 
 
@@ -104,15 +105,17 @@ class Gateway:
             )
 
     def _look_at_the_archive(self) -> bool:
-        """Whether it answers. What is wrong with its configuration must be put right first; what may pass by itself is
-        waited for.
+        """Whether it answers soon. What is wrong with its configuration must be put right first; what may pass by
+        itself is waited for, with the doors open.
         """
         try:
-            self.lookout.look()
+            if self.lookout.look(_LOOK_SECONDS):
+                return True
+            why = f"the archive has not answered within {_LOOK_SECONDS:g} seconds"
         except (Passing, Exhausted) as error:
-            log.get(__name__).warning("sealed instances cannot be read or written now", why=str(error))
-            return False
-        return True
+            why = str(error)
+        log.get(__name__).warning("sealed instances cannot be read or written now", why=why)
+        return False
 
     def _look_for_a_lost_index(self, stores: Sequence[ObjectStore]) -> None:
         if is_empty(self.index) and has_objects(stores):

@@ -33,25 +33,33 @@ class Lookout:
             threading.Thread(target=self._look, name=f"look at the {self._name}", daemon=True).start()
         return self._trouble
 
-    def look(self) -> None:
-        """Look now. Raises what `check` raises."""
-        try:
-            self._check()
-        except StorageError as error:
-            self._saw(f"{self._name}: {error}")
-            raise
-        self._saw("")
+    def look(self, within_seconds: float) -> bool:
+        """Look now; whether that was over in time. Raises what `check` raises; a look that takes longer goes on."""
+        found: list[Exception | None] = []
+        thread = threading.Thread(
+            target=lambda: found.append(self._look()), name=f"look at the {self._name}", daemon=True
+        )
+        thread.start()
+        thread.join(within_seconds)
+        if not found:
+            self._saw(f"{self._name}: does not answer")
+            return False
+        if found[0] is not None:
+            raise found[0]
+        return True
 
-    def _look(self) -> None:
+    def _look(self) -> Exception | None:
         try:
             self._check()
         except StorageError as error:
             self._saw(f"{self._name}: {error}")
+            return error
         except Exception as error:  # nobody foresaw it: that is trouble too, and the next look is not to be the last
             _log.error("unexpected error", exc_info=error)
             self._saw(f"{self._name}: cannot be looked at")
-        else:
-            self._saw("")
+            return error
+        self._saw("")
+        return None
 
     def _saw(self, trouble: str) -> None:
         if trouble and trouble != self._trouble:

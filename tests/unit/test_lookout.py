@@ -51,12 +51,22 @@ def test_trouble_goes_when_a_later_look_finds_none() -> None:
     store = Store()
     store.error = Unavailable("nothing answers")
     with pytest.raises(Unavailable, match="nothing answers"):
-        store.lookout.look()
+        store.lookout.look(60)
     store.error = None
     assert store.lookout.trouble() == "archive: nothing answers"
     store.now += EVERY_SECONDS
     store.lookout.trouble()
     assert store.trouble_is("")
+
+
+def test_a_look_that_takes_long_is_left_to_itself() -> None:
+    store = Store()
+    store.go.clear()
+    assert not store.lookout.look(0.01)
+    assert store.lookout.trouble() == "archive: does not answer"
+    store.go.set()
+    assert store.trouble_is("")
+    assert store.lookout.look(60)
 
 
 @pytest.mark.parametrize("error", [ValueError("a defect"), OSError("odd")])
