@@ -174,10 +174,10 @@ def compose(
     if only in (None, Role.DIMSE):
         rules = AERules(config.dimse, config.security, audit=audit)
         dimse = DimseServer(archive, rules, config.dimse, reuse_port=reuse_port)
-    if only in (None, Role.WEB):
+    if only in (None, Role.WEB) or (only is Role.WORKERS and with_workers):
         tokens = Tokens(config.security.tokens, audit=audit)
         application = web_app.build(
-            archive,
+            archive if only is not Role.WORKERS else None,
             tokens.authenticate,
             config.web,
             ready=archive.check,

@@ -14,7 +14,7 @@ import pytest
 from gateway.archive import AS_STORED, Expected, jobs
 from gateway.archive.sweeper import Sweeper
 from gateway.compose import Gateway, Role, compose
-from gateway.config import Archive, Config, Copies, Spool
+from gateway.config import Archive, Config, Copies, Spool, Web
 from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
 from storage.errors import NotFound
@@ -110,6 +110,7 @@ def gateway(tmp_path: Path, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -
         spool=Spool(min_free_bytes=0),
         archive=Archive(url=seaweed.url(seaweed.make_bucket("deleted"), tmp_path.name), seal_after_seconds=0),
         copies=Copies(url=f"file://{tmp_path / 'copies'}"),
+        web=Web(listen="127.0.0.1:0"),
     )
     running = compose(config, Role.WORKERS)
     running.start()

@@ -6,6 +6,7 @@ import signal
 import socket
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 from threading import Event
 from typing import Annotated, Any
@@ -31,7 +32,10 @@ def serve(
         int | None, typer.Option("--workers", min=1, metavar="N", help="Processes that share the two ports.")
     ] = None,
     only: Annotated[
-        Role | None, typer.Option(help="Run one part alone; workers seal, compact, copy and remove.")
+        Role | None,
+        typer.Option(
+            help="Run one part alone; workers seal, compact, copy and remove, and show metrics where web listens."
+        ),
     ] = None,
 ) -> None:
     """Receive by C-STORE and STOW-RS, answer QIDO-RS and WADO-RS, until SIGTERM or Ctrl-C."""
@@ -41,11 +45,13 @@ def serve(
         if settings.workers > 1:
             with tempfile.TemporaryDirectory(prefix="gateway-metrics-") as shared:
                 os.environ["PROMETHEUS_MULTIPROC_DIR"] = shared  # the workers add their counters up in files there
-                workers.supervise(settings, only, run=run_until_stopped, announce=announce)
+                workers.supervise(settings, only, run=run_until_stopped, announce=partial(announce, only=only))
             return
         stop = Event()
         stop_on_signals(stop)
-        run_until_stopped(settings, only, stop, ready=lambda gateway: announce(settings, *addresses(gateway)))
+        run_until_stopped(
+            settings, only, stop, ready=lambda gateway: announce(settings, *addresses(gateway), only=only)
+        )
     except ConfigError as error:
         fail(str(error))
     except (StorageError, OSError, workers.WorkersError) as error:
@@ -103,11 +109,14 @@ def addresses(gateway: Gateway) -> tuple[tuple[str, int] | None, tuple[str, int]
     )
 
 
-def announce(settings: Config, web: tuple[str, int] | None, dimse: tuple[str, int] | None) -> None:
+def announce(
+    settings: Config, web: tuple[str, int] | None, dimse: tuple[str, int] | None, *, only: Role | None = None
+) -> None:
     """Print one line for each address; the last line says that requests are answered now."""
     if web is not None:
         root = f"http://{_shown(web)}"
-        print(f"DICOMweb  {root}/dicomweb")
+        if only is not Role.WORKERS:
+            print(f"DICOMweb  {root}/dicomweb")
         print(f"Health    {root}/healthz  {root}/readyz  {root}/metrics")
     if dimse is not None:
         print(f"DIMSE     {_shown(dimse)}  AE title {settings.dimse.ae_title}")

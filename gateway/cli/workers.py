@@ -44,7 +44,7 @@ def supervise(settings: Config, only: Role | None, *, run: Run, announce: Announ
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     with ExitStack() as reserved:
-        web = _reserve(settings.web.listen, reserved) if only in (None, Role.WEB) else None
+        web = _reserve(settings.web.listen, reserved) if only is not Role.DIMSE else None
         dimse = _reserve(settings.dimse.listen, reserved) if only in (None, Role.DIMSE) else None
         settings = _bound_to(settings, web, dimse)
         team = [_start(settings, only, run, first=number == 0) for number in range(settings.workers)]

@@ -29,7 +29,7 @@ _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
 
 
 def build(
-    archive: Archive,
+    archive: Archive | None,
     authenticate: Authenticate,
     settings: Web,
     *,
@@ -37,14 +37,14 @@ def build(
     metrics_text: Callable[[], bytes],
     hosts: Sequence[str] | None = None,
 ) -> Starlette:
-    """The ASGI application of the web door.
+    """The ASGI application of the web door; without an archive, what watches a gateway alone.
 
     `authenticate` makes a Caller from the Authorization header and the client's address or raises Unauthenticated;
     `ready` raises Unavailable or Exhausted when the gateway cannot do its work, and says what is out of order all the
     same; `hosts` are the names by which it may be called (the Host header), None when any will do.
     """
     app = Starlette(
-        routes=[*_dicomweb(archive, settings), *_pages(ready, metrics_text)],
+        routes=[*(_dicomweb(archive, settings) if archive is not None else ()), *_pages(ready, metrics_text)],
         middleware=[
             Middleware(
                 CORSMiddleware,  # outermost, so that a page may read errors too

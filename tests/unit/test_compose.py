@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import httpx
 import pytest
 
 from gateway.archive.places import ARCHIVE, COPY, SPOOL
 from gateway.compose import Gateway, Role, compose, open_places
-from gateway.config import Archive, ArchiveCache, Config, ConfigError, Copies, Index, Spool
+from gateway.config import Archive, ArchiveCache, Config, ConfigError, Copies, Index, Section, Spool, Web
 from storage.errors import Unavailable
 from storage.objects import s3_check
 from storage.objects.disk import DiskStore
@@ -68,13 +69,29 @@ def test_the_cache_can_be_elsewhere_or_nowhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("only", "runs"),
-    [(None, {"web", "dimse", "seal"}), (Role.WEB, {"web"}), (Role.DIMSE, {"dimse"}), (Role.WORKERS, {"seal"})],
+    [(None, {"web", "dimse", "seal"}), (Role.WEB, {"web"}), (Role.DIMSE, {"dimse"}), (Role.WORKERS, {"web", "seal"})],
 )
 def test_each_part_can_run_alone(tmp_path: Path, only: Role | None, runs: set[str]) -> None:
     gateway = compose(Config(data=tmp_path), only)
     doors = {part for part in ("web", "dimse") if getattr(gateway, part) is not None}
     assert doors | (acts(gateway) & {"seal"}) == runs
     gateway.stop(1)
+
+
+def test_workers_alone_are_watched_over_http_and_give_out_nothing_else(tmp_path: Path) -> None:
+    gateway = compose(Config(data=tmp_path, web=Web(listen="127.0.0.1:0")), Role.WORKERS)
+    gateway.start()
+    try:
+        assert gateway.web is not None
+        root = "http://{}:{}".format(*gateway.web.address)
+        assert [httpx.get(root + path).status_code for path in ("/healthz", "/readyz", "/dicomweb/studies")] == [
+            200,
+            200,
+            404,
+        ]
+        assert "gateway_loose_seconds" in httpx.get(root + "/metrics").text
+    finally:
+        gateway.stop(30)
 
 
 def acts(gateway: Gateway) -> set[str]:
@@ -112,12 +129,13 @@ def test_a_server_that_writes_a_key_twice_is_refused_as_spool_alone(
     if overwrites:
         monkeypatch.setattr(s3_check, "_refuses_twice", lambda *_: False)
     url = seaweed.url(seaweed.make_bucket("twice"), tmp_path.name)
-    section = {
+    section: dict[str, dict[str, Section]] = {
         SPOOL: {"spool": Spool(url=url, min_free_bytes=0)},
         ARCHIVE: {"archive": Archive(url=url)},
         COPY: {"copies": Copies(url=url)},
     }
-    gateway = compose(Config.model_validate({"data": tmp_path, **section[place]}), Role.WORKERS)
+    web = Web(listen="127.0.0.1:0")
+    gateway = compose(Config.model_validate({"data": tmp_path, "web": web, **section[place]}), Role.WORKERS)
     try:
         if overwrites and place == SPOOL:
             with pytest.raises(Unavailable, match=r"\[spool\] url: this S3 server .* use a folder as spool"):
