@@ -23,6 +23,8 @@ _log = log.get(__name__)
 class Sweeper:
     """Deletes what the index has doomed: loose objects many at a time, each pack under the lease of its series, when
     the index still does not name it. A pack of the archive goes from its copy too. `deleted` is told its key.
+
+    What is doomed in a store that is not among `stores` waits for a worker that has it.
     """
 
     def __init__(
@@ -44,12 +46,14 @@ class Sweeper:
         self._at = at
         self._deleted = deleted
         self._left = 0
+        self._told_of: set[str] = set()
 
     def run_once(self) -> int:
         """Delete up to 1,000 objects that are due; how many went. A store that does not answer is left alone for the
         rest of the run and holds up no other; what it said is raised in the end (Unavailable).
         """
-        due = self._index.doomed(self._clock() - self._grace, _AT_ONCE + self._left)
+        before = self._clock() - self._grace
+        due = [one for store in self._stores for one in self._index.doomed(before, _AT_ONCE + self._left, store=store)]
         troubles: dict[str, StorageError] = {}
         gone = self._sweep_loose([one for one in due if keys.series_of_pack(one.key) is None], troubles)
         for location in due:
@@ -57,10 +61,18 @@ class Sweeper:
             if series is not None:
                 gone += self._sweep_pack(location, *series, troubles)
         self._left = min(len(due) - gone, _MAX_LEFT)
-        metrics.swept(gone, self._left)
+        metrics.swept(gone, self._left + self._out_of_reach(before))
         for error in troubles.values():
             raise error
         return gone
+
+    def _out_of_reach(self, before: int) -> int:
+        """How many (of the first 1,000) lie in stores that this worker does not have; each store is told of once."""
+        others = [one.store for one in self._index.doomed(before, _AT_ONCE) if one.store not in self._stores]
+        for store in set(others) - self._told_of:
+            self._told_of.add(store)
+            _log.warning("objects are to be deleted in a store that is not configured here", store=store)
+        return len(others)
 
     def _sweep_loose(self, locations: Sequence[Location], troubles: dict[str, StorageError]) -> int:
         by_store: dict[str, list[Location]] = defaultdict(list)
@@ -98,12 +110,8 @@ class Sweeper:
     def _delete(self, names: Sequence[str], doomed: Sequence[str], troubles: dict[str, StorageError]) -> bool:
         """Whether they are gone from all these stores."""
         for name in names:
-            store = self._stores.get(name)
-            if store is None:
-                _log.error("objects are left in a store that is not configured any more", store=name, count=len(doomed))
-                continue
             try:
-                store.delete(doomed)
+                self._stores[name].delete(doomed)
             except StorageError as error:
                 metrics.upkeep_failed("sweep")
                 troubles[name] = error

@@ -254,8 +254,10 @@ class PackingIndex(MetadataIndex, Protocol):
     def respite(self, location: Location, due_at: int) -> None:
         """Doom an object that is about to be put; if it is doomed already, put its removal off until then."""
 
-    def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
-        """Objects to be removed by now, without those that a pack names after all. Their lengths are not known: 0."""
+    def doomed(self, due_before: int, limit: int, *, store: str | None = None) -> Sequence[Location]:
+        """Objects (of one store, or of any) to be removed by now, without those that a pack names after all. Their
+        lengths are not known: 0. A copy that was confirmed is doomed with its pack.
+        """
 
     def forget(self, locations: Sequence[Location]) -> None:
         """These doomed objects are gone."""

@@ -1,6 +1,7 @@
 """Objects that are doomed: named by nothing, and removed from their store when it is due."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from sqlalchemy import bindparam, delete, exists, select
 from sqlalchemy.dialects.postgresql import insert  # SQLite took over these words of its own accord
@@ -29,6 +30,8 @@ _DUE = (
     .limit(bindparam("limit"))
     .offset(constant(0))
 )
+_DUE_IN_STORE = _DUE.where(removals.c.store == bindparam("store"))
+_COPIED_TO = select(packs.c.copied_to).where(packs.c.study_id == bindparam("study"), packs.c.id == bindparam("pack"))
 _NAMES_LOOSE = [
     select(constant(1))
     .select_from(table)
@@ -77,9 +80,18 @@ def due_at(session: Session, location: Location) -> int | None:
     return None if row is None else int(row[0])
 
 
-def due(session: Session, due_before: int, limit: int) -> list[Location]:
+def copy_of(session: Session, study: int, pack: int, location: Location) -> list[Location]:
+    """Where the copy of a pack that still has its row lies, if one was confirmed."""
+    (store,) = session.run(_COPIED_TO, study=study, pack=pack).fetchone()
+    return [replace(location, store=store)] if store else []
+
+
+def due(session: Session, due_before: int, limit: int, store: str | None) -> list[Location]:
     """See `PackingIndex.doomed`. How long the objects are is not known."""
-    rows = session.run(_DUE, due_before=due_before, limit=limit).fetchall()
+    if store is None:
+        rows = session.run(_DUE, due_before=due_before, limit=limit).fetchall()
+    else:
+        rows = session.run(_DUE_IN_STORE, due_before=due_before, limit=limit, store=store).fetchall()
     return [Location(store, key, 0, 0) for store, key in rows]
 
 

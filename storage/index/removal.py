@@ -98,6 +98,8 @@ def _delete_packed(session: Session, listings: Listings, series: Series, sop_uid
         kept = [row for row, sop_uid in enumerate(pack.listing.sop_uids) if sop_uid not in sop_uids]
         touched |= sop_uids & pack.listing.served().keys()
         if not kept:
+            copies = doomed.copy_of(session, pack.study_id, pack.id, pack.location)
+            doomed.doom(session, copies, feed.now())
             packed.drop(session, pack)
             emptied.append(pack.location)
         elif len(kept) < len(pack.listing):

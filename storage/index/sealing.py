@@ -106,9 +106,10 @@ def repack(session: Session, listings: Listings, old: Pack, new: Pack | None, co
     if new is None or columns is None or left != {_content(each) for each in new.instances}:
         raise Conflict("what is left of the pack is not what was written anew")
     _call_off_removal(session, new.location)
+    gone = [old.location, *doomed.copy_of(session, there.study_id, there.id, old.location)]
     packed.drop(session, there)
     packed.write(session, series.study_id, series.id, columns)
-    doomed.doom(session, [old.location], feed.now())
+    doomed.doom(session, gone, feed.now())
 
 
 def _series(session: Session, pack: Pack) -> Series:

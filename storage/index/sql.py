@@ -191,10 +191,10 @@ class SqlIndex:
 
         self._engine.write(doom, studies=keys)
 
-    def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
+    def doomed(self, due_before: int, limit: int, *, store: str | None = None) -> Sequence[Location]:
         """See `PackingIndex`. The length of a location is not known: 0."""
         with self._engine.reading() as session:
-            return doomed.due(session, due_before, limit)
+            return doomed.due(session, due_before, limit, store)
 
     def forget(self, locations: Sequence[Location]) -> None:
         """See `PackingIndex`."""

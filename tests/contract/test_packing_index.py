@@ -560,6 +560,22 @@ class TestWhatIsToBeDone:
         index.remove(Scope(STUDY))
         assert not index.names(new.location.key)
 
+    def test_a_copy_that_was_confirmed_is_doomed_with_its_pack(
+        self, index: PackingIndex, documents: KeptDocuments
+    ) -> None:
+        fill(index, 2)
+        old = seal(index, documents, STUDY, SERIES)
+        index.copied(old, "copy")
+        index.remove(Scope(STUDY, SERIES, sop(1)))
+        new = compact(index, documents, one_pack(index, STUDY))
+        assert [each.key for each in index.doomed(soon(), 10, store="copy")] == [old.location.key]
+        index.copied(new, "copy")
+        index.remove(Scope(STUDY))
+        keys = {old.location.key, new.location.key}
+        assert {each.key for each in index.doomed(soon(), 10, store="copy")} == keys
+        assert {each.key for each in index.doomed(soon(), 10, store="archive")} == keys
+        assert len(index.doomed(soon(), 1, store="copy")) == 1 and not index.doomed(soon(), 10, store="another")
+
     def test_a_respite_puts_a_removal_off(self, index: PackingIndex) -> None:
         place, now = Location("archive", "packs/local/1.2/1.3/00.zip", 0, 10), soon(0)
         for due_at in (now + HOUR, now - HOUR, now + HOUR):

@@ -127,6 +127,7 @@ class FakePackingIndex:
                 kept = [n for n, one in enumerate(pack.instances) if not _within(scope, *name[:2], one.sop_uid)]
                 if not kept:
                     gone.append(self.sealed.pop(name).location)
+                    self._doom_copies(pack)
                 elif len(kept) < len(pack.instances):
                     before = pack.positions or tuple(range(len(pack.instances)))
                     self.sealed[name] = replace(
@@ -194,6 +195,7 @@ class FakePackingIndex:
                 self.sealed[*name[:2], new.pack_id] = new
             del self.sealed[name]
             self.doom([old.location], self.clock())
+            self._doom_copies(old)
 
     def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
         self.before("packs")
@@ -233,8 +235,14 @@ class FakePackingIndex:
         self.before("respite")
         self.removals[location.store, location.key] = due_at, location
 
-    def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
-        return [one for due, one in sorted(self.removals.values(), key=lambda row: row[0]) if due < due_before][:limit]
+    def doomed(self, due_before: int, limit: int, *, store: str | None = None) -> Sequence[Location]:
+        self.before("doomed")
+        rows = sorted(self.removals.values(), key=lambda row: row[0])
+        return [one for due, one in rows if due < due_before and store in (None, one.store)][:limit]
+
+    def _doom_copies(self, pack: Pack) -> None:
+        copies = [replace(pack.location, store=to) for pack_id, to in self.copies if pack_id == pack.pack_id]
+        self.doom(copies, self.clock())
 
     def forget(self, locations: Sequence[Location]) -> None:
         for one in locations:
