@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import bindparam, delete, select
 
 from storage.dicom.identity import Scope
-from storage.index import Act, Location, Removed, doomed, feed, levels, packed, scopes, served, speakers
+from storage.index import Act, Location, Removed, doomed, feed, levels, packed, scopes, sealing, served, speakers
 from storage.index.packed import Listings
 from storage.index.schema import contents, instances, versions
 from storage.index.served import Loose, Series, Served
@@ -50,7 +50,7 @@ def _remove_from(
 ) -> _Gone:
     sop_uids = {each.sop_uid for each in gone}
     left = [each for each in served.of_series(session, listings, series) if each.sop_uid not in sop_uids]
-    loose = _delete_loose(session, series, gone, sop_uids)
+    loose = _delete_loose(session, series, gone, None if not left else sop_uids)
     emptied = _delete_packed(session, listings, series, sop_uids)
     levels.count_series(
         session,
@@ -70,22 +70,24 @@ def _remove_from(
     return _Gone(len(gone), [*loose, *emptied])
 
 
-def _delete_loose(session: Session, series: Series, gone: Sequence[Served], sop_uids: set[str]) -> list[Location]:
-    """Delete the loose versions of these instances; where each lay."""
+def _delete_loose(
+    session: Session, series: Series, gone: Sequence[Served], sop_uids: set[str] | None
+) -> list[Location]:
+    """Delete the loose versions of these instances, or of all (None); where each lay."""
     if not series.loose_count:
         return []
-    places = []
-    for each in gone:
-        if isinstance(each, Loose):
-            session.run(_DELETE_CONTENTS, instance=each.id)
-            session.run(_DELETE_INSTANCE, instance=each.id)
-            places.append(Location(each.store, each.key, each.offset, each.length))
+    served_ones = [each for each in gone if isinstance(each, Loose)]
     rows: list[Any] = session.run(_VERSIONS, study=series.study_id, one_series=series.id).fetchall()
-    for version, sop_uid, *place in rows:
-        if sop_uid in sop_uids:
-            session.run(_DELETE_VERSION, version=version)
-            places.append(Location(*place))
-    return places
+    superseded = [row for row in rows if sop_uids is None or row[1] in sop_uids]
+    if sop_uids is None:
+        for statement in sealing.DELETE_ALL_LOOSE:
+            session.run(statement, study=series.study_id, one_series=series.id)
+    else:
+        session.run_all(_DELETE_CONTENTS, [{"instance": each.id} for each in served_ones])
+        session.run_all(_DELETE_INSTANCE, [{"instance": each.id} for each in served_ones])
+        session.run_all(_DELETE_VERSION, [{"version": row[0]} for row in superseded])
+    places = [Location(each.store, each.key, each.offset, each.length) for each in served_ones]
+    return places + [Location(*row[2:]) for row in superseded]
 
 
 def _delete_packed(session: Session, listings: Listings, series: Series, sop_uids: set[str]) -> list[Location]:

@@ -37,6 +37,7 @@ _DELETE_ALL_SERVED = delete(instances).where(_of_series(instances))
 _DELETE_ALL_CONTENTS = delete(contents).where(
     contents.c.instance_id.in_(select(instances.c.id).where(_of_series(instances)))
 )
+DELETE_ALL_LOOSE = (_DELETE_ALL_CONTENTS, _DELETE_ALL_SERVED, delete(versions).where(_of_series(versions)))
 
 
 class LooseVersions(NamedTuple):
