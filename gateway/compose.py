@@ -5,6 +5,7 @@ archive, which workers keep in shape; the guard puts policy and audit around it,
 left; the two doors hold that archive and nothing else.
 """
 
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ from storage.packs.cache import BlockCache
 from storage.packs.documents import PackDocuments
 from storage.packs.supply import MAX_STREAMS
 
+_HANG_UP_SECONDS = 3.0  # before the doors cut off what they still answer
 _STALE_UPLOAD_SECONDS = 2 * 24 * 3600  # longer than any upload takes
 _POSTGRES = ("postgresql", "postgres")
 _TIDY_SECONDS = 6 * 3600.0
@@ -125,11 +127,19 @@ class Gateway:
             )
 
     def stop(self, timeout_seconds: float) -> None:
-        """Close both doors at once, letting what was begun finish, then everything behind them."""
+        """Close both doors at once, letting what was begun finish, then everything behind them.
+
+        Shortly before the time is over nobody waits for a bucket any more, so that whoever did still gets an answer.
+        """
         closing = [part.stop for part in (self.dimse, self.web, self.workers) if part is not None]
         threads = [Thread(target=stop, args=(timeout_seconds,)) for stop in closing]
         for thread in threads:
             thread.start()
+        deadline = time.monotonic() + max(0.0, timeout_seconds - _HANG_UP_SECONDS)
+        for thread in threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        if any(thread.is_alive() for thread in threads):
+            self.places.hang_up()
         for thread in threads:
             thread.join()
         self.index.close()
@@ -206,14 +216,21 @@ def open_places(config: Config) -> Places:
             spool,
             archive,
             packs,
-            BlockReader(packs, _open_cache(config) if far else None, max_streams=_max_streams(config)),
+            BlockReader(packs, _open_cache(config) if far else None, second=copy, max_streams=_max_streams(config)),
             staging=landing.staging,
             packing=archive.staging if isinstance(archive, DiskStore) else landing.staging,
             copy=copy,
             remote=frozenset(name for name, remote in ((SPOOL, landing is not spool), (ARCHIVE, far)) if remote),
             check_room=landing.check_room,
             close=opened.pop_all().close,
+            hang_up=lambda: _hang_up(spool, archive, copy),
         )
+
+
+def _hang_up(*stores: DiskStore | S3Store | None) -> None:
+    for store in stores:
+        if isinstance(store, S3Store):
+            store.hang_up()
 
 
 def _open_store(config: Config, url: str, default: Path) -> DiskStore | S3Store:

@@ -23,7 +23,8 @@ class Places:
     `packs` is what packs are read from: the archive's store, or one that falls back to the copy. The bytes of stores
     in `remote` come over a network and are verified as they are read; `blocks` reads verified spans of all packs.
     `staging` is for what is received, `packing` for packs that are being made, each best on the file system of the
-    store that it goes to; `check_room` raises Exhausted when nothing more should be written to `staging`.
+    store that it goes to; `check_room` raises Exhausted when nothing more should be written to `staging`. `hang_up`
+    breaks off what waits for a store over a network.
     """
 
     spool: ObjectStore
@@ -36,6 +37,7 @@ class Places:
     remote: frozenset[str] = frozenset()
     check_room: Callable[[], None] = _no_bound
     close: Callable[[], None] = field(default=_no_bound, repr=False)
+    hang_up: Callable[[], None] = field(default=_no_bound, repr=False)
 
     @property
     def stores(self) -> Mapping[str, ObjectStore]:

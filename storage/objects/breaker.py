@@ -101,7 +101,7 @@ class Gate:
             while len(self._begun) >= self._places:
                 patience = next(iter(self._begun.values())) + self._slow_seconds - self._clock()
                 if patience <= 0:
-                    raise Passing("the S3 store is slow, and as many as may wait for it already")
+                    raise Passing("the object store is slow, and as many wait for it already as may")
                 self._changed.wait(patience)
             number = next(self._numbers)
             self._begun[number] = self._clock()

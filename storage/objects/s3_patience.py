@@ -15,7 +15,7 @@ _T = TypeVar("_T")
 READING_SECONDS = 3.0  # at most: somebody waits for what is read, and holds a thread meanwhile
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 4.0
-_READING_PLACES = 24  # of the 40 threads that the web door reads in
+_READING_PLACES = 16  # of the 40 threads that the web door reads in
 _SLOW_SECONDS = 3.0
 _REST_SECONDS = 5.0
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from storage.errors import NotFound, Unavailable
 from storage.objects import Body, ObjectStore
+from storage.objects.breaker import Gate
 from storage.objects.spans import checked_span
 from storage.packs import BLOCK_BYTES, Blocks
 from storage.packs.ahead import ReadAhead
@@ -16,6 +17,9 @@ from storage.packs.cache import BlockCache
 from storage.packs.runs import RunReader
 from storage.packs.stream import SpanBody, count_of, span_of
 from storage.packs.supply import MAX_STREAMS, MAX_TOGETHER, Supply
+
+_WAITING_PLACES = 8  # of those who wait for what another fetches, once that takes long; others are refused then
+_SLOW_SECONDS = 3.0
 
 
 class _Flight(NamedTuple):
@@ -45,6 +49,7 @@ class BlockReader:
         self._supply = Supply(store, cache, second=second, max_streams=max_streams)
         self._ahead = ReadAhead()
         self._lock = threading.Lock()
+        self._waiting = Gate(_WAITING_PLACES, slow_seconds=_SLOW_SECONDS)
         self._flights: defaultdict[str, list[_Flight]] = defaultdict(list)
 
     def get(self, key: str, span: tuple[int, int], blocks: Blocks) -> Body:
@@ -112,7 +117,9 @@ class BlockReader:
                 own = _Flight(first, after, Future())
                 flights.append(own)
         if flight is not None:
-            return flight.blocks.result()[first - flight.first :]
+            with self._waiting.place():
+                found = flight.blocks.result()
+            return found[first - flight.first :]
         try:
             found = self._fetch(key, blocks, first, after)
         except BaseException as error:

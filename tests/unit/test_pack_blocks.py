@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from storage.errors import Invalid, NotFound, Unavailable
 from storage.objects import Body
 from storage.packs import BLOCK_BYTES, Blocks, Damaged
+from storage.packs import blocks as blocks_module
 from storage.packs.ahead import ReadAhead
 from storage.packs.blocks import BlockReader
 from storage.packs.cache import BlockCache
@@ -17,7 +18,9 @@ from storage.packs.checked import verified_chunks
 from storage.packs.flights import Flights
 from storage.packs.stream import is_right
 from tests import packed as samples
+from tests.faults.ledger import until
 from tests.packed import EXPLICIT_LITTLE, HEADER_BYTES, RecordingStore, chunked, generated
+from tests.unit.fakes import WatchedStore
 
 MB = BLOCK_BYTES
 ANY = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
@@ -151,6 +154,29 @@ def test_what_is_wrong_at_the_beginning_is_an_error_before_anything_is_answered(
         reader.get(key, (0, len(whole) + 1), blocks)
     with pytest.raises(Damaged):
         reader.get(key, (0, 10), Blocks(blocks.length, blocks.digests[:-16]))
+
+
+def test_only_so_many_wait_for_what_another_fetches_once_that_takes_long(
+    large: tuple[str, Blocks, bytes], store: RecordingStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blocks_module, "_SLOW_SECONDS", 0)
+    key, blocks, whole = large
+    asked, answer = threading.Event(), threading.Event()
+
+    def wait(method: str, key: str) -> None:
+        asked.set()
+        assert answer.wait(60)
+
+    reader = BlockReader(WatchedStore(store, before=wait))
+    with ThreadPoolExecutor(1 + blocks_module._WAITING_PLACES) as threads:
+        reading = [threads.submit(reader.get, key, (0, 10), blocks)]
+        assert asked.wait(60)
+        reading += [threads.submit(reader.get, key, (0, 10), blocks) for _ in range(blocks_module._WAITING_PLACES)]
+        until(lambda: len(reader._waiting._begun) == blocks_module._WAITING_PLACES, "as many wait as may")
+        with pytest.raises(Unavailable, match="slow"):
+            reader.get(key, (0, 10), blocks)
+        answer.set()
+        assert [one.result(60).read() for one in reading] == [whole[:10]] * len(reading)
 
 
 def test_what_is_wrong_in_the_second_store_too_is_damaged(

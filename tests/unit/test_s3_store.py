@@ -222,6 +222,25 @@ def test_a_server_that_hangs_is_given_up_and_left_in_peace(
     assert hanging.hits == 3
 
 
+def test_a_server_that_hangs_holds_only_so_many_who_read(
+    open_store: Any, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(s3_patience, "_SLOW_SECONDS", 0)
+    store = open_store("&retry_seconds=3600&read_timeout_seconds=3600")
+    hanging = proxy.cause(Trouble("GET", times=1000, hang=True))
+    with ThreadPoolExecutor(s3_patience._READING_PLACES) as threads:
+        waiting = [threads.submit(store.get, "a") for _ in range(s3_patience._READING_PLACES)]
+        until(lambda: hanging.hits == len(waiting), "as many wait as may")
+        with pytest.raises(Unavailable, match="slow"):
+            store.get("a")
+        store.put("b", [b"x"])  # what is written does not wait for those
+        store.hang_up()
+        for one in waiting:
+            with pytest.raises(Unavailable):
+                one.result(60)
+    proxy.release()
+
+
 def test_who_waits_for_a_server_that_hangs_is_let_go_when_the_gateway_stops(open_store: Any, proxy: S3Proxy) -> None:
     store = open_store("&retry_seconds=3600&read_timeout_seconds=3600")
     store.put("a", [DATA])
