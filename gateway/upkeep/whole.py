@@ -1,5 +1,6 @@
 """Whether stored objects are what the index says, byte by byte, in one request each and flat memory."""
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from storage.dicom.digest import InstanceDigest
@@ -8,8 +9,10 @@ from storage.objects import ObjectStore
 from storage.objects.disk_errors import translated
 from storage.packs import Damaged, Pack, PackedInstance
 from storage.packs.read import read_manifest
-from storage.packs.verify import verify_pack
+from storage.packs.verify import Finding, verify_instances, verify_pack
 from storage.packs.whole import verified_whole
+
+_MAX_NAMED = 100  # instances in one finding
 
 
 def check_whole(store: ObjectStore, pack: Pack) -> None:
@@ -43,17 +46,29 @@ def check_loose(store: ObjectStore, loose: LooseInstance) -> None:
 def check_pack(store: ObjectStore, pack: Pack) -> None:
     """Read a pack object and hold it against its own manifest, and that against the index, which says `pack`.
 
-    Raises Damaged with all that is wrong, NotFound, Unavailable.
+    Raises Damaged with all that is wrong and the SOP Instance UIDs that it touches, NotFound, Unavailable.
     """
     key = pack.location.key
-    found = read_manifest(store, store.head(key), pack.location.store)
+    try:
+        found = read_manifest(store, store.head(key), pack.location.store)
+    except Damaged as error:
+        raise Damaged("; ".join([str(error), *_told(verify_instances(store, pack))]), key=key) from error
     if found.pack.blocks != pack.blocks:
         raise Damaged("it is a pack, but not the one that the index names", key=key)
     if not {_place(one) for one in pack.instances} <= {_place(one) for one in found.pack.instances}:
         raise Damaged("its manifest does not list what the index finds in it", key=key)
     findings = verify_pack(store, found)
     if findings:
-        raise Damaged("; ".join(dict.fromkeys(finding.what for finding in findings)), key=key)
+        raise Damaged("; ".join(_told(findings)), key=key)
+
+
+def _told(findings: Sequence[Finding]) -> Iterator[str]:
+    """What was found, the instances in one line."""
+    sop_uids = [finding.sop_uid for finding in findings if finding.sop_uid is not None]
+    yield from (finding.what for finding in findings if finding.sop_uid is None)
+    if sop_uids:
+        more = f" and {len(sop_uids) - _MAX_NAMED} more" if len(sop_uids) > _MAX_NAMED else ""
+        yield f"not what was stored: SOP Instance UID {', '.join(sop_uids[:_MAX_NAMED])}{more}"
 
 
 def _place(packed: PackedInstance) -> tuple[str, int, bytes, int, int]:

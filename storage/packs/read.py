@@ -129,10 +129,11 @@ def _read(
 
 def _check_seal(tail: _Tail, manifest_offset: int, comment: bytes) -> None:
     """The comment of the archive is the digest of all that the manifest has no digest of, itself included."""
-    sealed_from = manifest_offset // BLOCK_BYTES * BLOCK_BYTES - tail.start
+    start = manifest_offset // BLOCK_BYTES * BLOCK_BYTES
+    sealed_from = start - tail.start
     sealed = memoryview(tail.data)[sealed_from : -zipformat.COMMENT_BYTES]
     if sealed_from < 0 or blake3(sealed).hexdigest().encode("ascii") != comment:
-        raise ValueError("its last bytes are not those that were written")
+        raise ValueError(f"{'the digest of its last bytes' if start else 'its digest'} does not fit")
 
 
 def _last_blocks(tail: _Tail, known: int, manifest_offset: int) -> bytes:

@@ -1,11 +1,13 @@
 """Holds stored objects against their digests, byte by byte, with flat memory."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import repeat
 
 from storage.dicom.digest import InstanceDigest
 from storage.objects import ObjectStore
-from storage.packs import BLOCK_BYTES, Damaged, PackedInstance, manifest
+from storage.packs import BLOCK_BYTES, Damaged, Pack, PackedInstance, manifest
 from storage.packs.read import Manifest
 from storage.packs.stream import count_of, in_blocks, is_right
 
@@ -37,7 +39,7 @@ def verify_pack(store: ObjectStore, found: Manifest) -> list[Finding]:
     Unavailable.
     """
     key, blocks = found.pack.location.key, found.pack.blocks
-    instances = _Instances(found)
+    instances = _Instances(found.pack.instances, found.sha256s)
     wrong = 0
     with store.get(key) as body:
         if body.length != blocks.length:
@@ -53,15 +55,29 @@ def verify_pack(store: ObjectStore, found: Manifest) -> list[Finding]:
     return findings
 
 
-class _Instances:
-    """Takes the bytes of a pack in order, and tells which instances in it are wrong."""
+def verify_instances(store: ObjectStore, pack: Pack) -> list[Finding]:
+    """The instances of a pack that are not what was stored, as far as can be told without its manifest.
 
-    def __init__(self, found: Manifest) -> None:
+    Raises NotFound, Unavailable.
+    """
+    instances = _Instances(pack.instances, repeat(None, len(pack.instances)))
+    with store.get(pack.location.key) as body:
+        for chunk in body.chunks():
+            instances.take(chunk)
+    wrong = instances.wrong + instances.missing()
+    return [Finding(pack.location.key, "an instance is not what was stored", sop_uid) for sop_uid in wrong]
+
+
+class _Instances:
+    """Takes the bytes of a pack in order, and tells which of these instances are wrong. A SHA-256 may be unknown."""
+
+    def __init__(self, instances: Iterable[PackedInstance], sha256s: Iterable[bytes | None]) -> None:
         self.wrong: list[str] = []
         self.sha256s: list[bytes] = []
-        self._expected = iter(zip(found.pack.instances, found.sha256s, strict=True))
+        self._expected = iter(zip(instances, sha256s, strict=True))
         self._position = 0
         self._packed: PackedInstance | None
+        self._listed: bytes | None
         self._begin()
 
     def take(self, chunk: bytes) -> None:
@@ -78,14 +94,19 @@ class _Instances:
             self._end(self._packed)
         self._position = after
 
+    def missing(self) -> list[str]:
+        """Those that have not come to their end."""
+        left = [packed.sop_uid for packed, _ in self._expected]
+        return left if self._packed is None else [self._packed.sop_uid, *left]
+
     def _begin(self) -> None:
-        self._packed, self._listed = next(self._expected, (None, b""))
+        self._packed, self._listed = next(self._expected, (None, None))
         if self._packed is not None:
             self._digest = InstanceDigest(self._packed.transfer_syntax, self._packed.header_length)
             self._sha256 = sha256()
 
     def _end(self, packed: PackedInstance) -> None:
         self.sha256s.append(self._sha256.digest())
-        if self.sha256s[-1] != self._listed or self._digest.digest() != packed.digest:
+        if self._listed not in (None, self.sha256s[-1]) or self._digest.digest() != packed.digest:
             self.wrong.append(packed.sop_uid)
         self._begin()

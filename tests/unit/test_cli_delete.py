@@ -125,7 +125,7 @@ def test_a_person_at_a_terminal_is_asked(data: Path, monkeypatch: pytest.MonkeyP
         return agrees
 
     monkeypatch.setattr(command, "_is_asked", lambda: True)
-    monkeypatch.setattr(command.typer, "confirm", confirm)
+    monkeypatch.setattr("typer.confirm", confirm)
     assert delete(STUDY, "--data", data).exit_code == (0 if agrees else 2)
     assert asked == ["Delete 6 instances in 2 series, for good?"]
     assert found(data, STUDY) == left

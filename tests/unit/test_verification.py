@@ -13,13 +13,15 @@ from gateway.archive.tombstones import Tombstone
 from gateway.upkeep.findings import Finding, Kind
 from gateway.upkeep.orphans import YOUNG_SECONDS
 from gateway.upkeep.verification import verify
+from gateway.upkeep.whole import check_pack
 from storage.dicom.identity import Scope
 from storage.dicom.parse import parse
 from storage.errors import NotFound, Unavailable
 from storage.objects import Body, Location, ObjectMeta, keys
 from storage.objects.memory import MemoryStore
-from storage.packs import Pack
+from storage.packs import BLOCK_BYTES, Damaged, Pack
 from storage.packs.blocks import BlockReader
+from tests import packed
 from tests.sealing import HOUR, SECOND, SERIES, STUDY, Archive, Clock, file_of
 from tests.unit.fake_packing import FakePackingIndex
 
@@ -330,3 +332,29 @@ def test_a_store_that_does_not_answer_ends_the_run(house: House, monkeypatch: py
     monkeypatch.setattr(house.packs, "check", down)
     with pytest.raises(Unavailable, match="no route"):
         house.findings()
+
+
+@pytest.mark.parametrize("lengths", [(3000, 3000, 3000), (1 << 20, 3000, 1 << 20)], ids=["small", "large"])
+def test_the_instance_that_is_damaged_is_named(tmp_path: Path, lengths: tuple[int, ...]) -> None:
+    """Of a small pack the digest of all does not fit; that of the last bytes of a large one does."""
+    store = OldStore()
+    instances = [packed.generated(number, length) for number, length in enumerate(lengths, 1)]
+    pack = packed.put(store, tmp_path / "pack.zip", instances).pack
+    check_pack(store, pack)
+    second = pack.instances[1]
+
+    def change(data: bytearray) -> None:
+        data[second.offset + second.length - 1] ^= 1
+
+    store.damage(pack.location.key, change)
+    with pytest.raises(Damaged) as found:
+        check_pack(store, pack)
+    assert str(found.value).endswith(f"not what was stored: SOP Instance UID {second.sop_uid}")
+    assert ("its digest does not fit" in str(found.value)) is (sum(lengths) < BLOCK_BYTES)
+
+
+def test_instances_that_a_cut_pack_has_lost_are_named(house: House) -> None:
+    pack = house.sealed()
+    house.packs.damage(pack.location.key, lambda data: data.__delitem__(slice(pack.instances[2].offset, None)))
+    [found] = house.findings()
+    assert found.what.endswith(f"SOP Instance UID {pack.instances[2].sop_uid}")
