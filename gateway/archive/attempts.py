@@ -50,8 +50,13 @@ class Attempts:
     @property
     def waiting(self) -> int:
         """How many are not to be tried now: ask the index for so many more, that they hide no others."""
+        return len(self.names_waiting)
+
+    @property
+    def names_waiting(self) -> frozenset[str]:
+        """What is not to be tried now, by key."""
         now = self._clock()
-        return sum(failure.not_before > now for failure in self._failures.values())
+        return frozenset(name for name, failure in self._failures.items() if failure.not_before > now)
 
     def run(self, work: Iterable[_T], *, key: Callable[[_T], str], do: Callable[[_T], object]) -> Tally:
         """Try each whose time has come.

@@ -51,7 +51,7 @@ class Compactor:
 
     def run_once(self) -> Tally:
         """Compact up to 16 packs. Raises Exhausted, Unavailable, and Stopped."""
-        packs = self._index.wasteful(_AT_ONCE + self._attempts.waiting)
+        packs = self._index.wasteful(_AT_ONCE, besides=self._attempts.names_waiting)
         return self._attempts.run(packs, key=lambda pack: pack.location.key, do=self.compact)
 
     def compact(self, found: Pack) -> None:

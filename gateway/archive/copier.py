@@ -56,8 +56,9 @@ class Copier:
 
     def run_once(self) -> Tally:
         """Copy up to 8 packs, those that wait longest first. Raises Exhausted, Unavailable, and Stopped."""
-        packs = self._index.uncopied(COPY, _AT_ONCE + self._attempts.waiting)
-        received = [instance.received_at for pack in packs[:1] for instance in pack.instances]
+        oldest = self._index.uncopied(COPY, 1)
+        received = [instance.received_at for pack in oldest for instance in pack.instances]
+        packs = self._index.uncopied(COPY, _AT_ONCE, besides=self._attempts.names_waiting)
         metrics.copy_lag(max((self._clock() - min(received)) / SECOND, 0) if received else 0)
         return self._attempts.run(packs, key=lambda pack: pack.location.key, do=self.copy)
 

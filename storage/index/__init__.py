@@ -1,6 +1,6 @@
 """The searchable catalogue of what is stored: the `MetadataIndex` Protocol and what its methods speak of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -236,11 +236,13 @@ class PackingIndex(MetadataIndex, Protocol):
         were removed but are still in the object left out.
         """
 
-    def wasteful(self, limit: int) -> Sequence[Pack]:
-        """Packs whose objects still hold instances that were removed."""
+    def wasteful(self, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
+        """Packs whose objects still hold instances that were removed, but those with keys in `besides`. One at a time
+        is in memory.
+        """
 
-    def uncopied(self, store: str, limit: int) -> Sequence[Pack]:
-        """Packs of which no copy in the store so named was confirmed, oldest first."""
+    def uncopied(self, store: str, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
+        """Packs of which no copy in the store so named was confirmed, oldest first; otherwise as `wasteful`."""
 
     def copied(self, pack: Pack, store: str) -> None:
         """Confirm a copy; nothing when the pack is gone."""

@@ -1,6 +1,7 @@
 """The packs that are there: all of them in order, those that are to be written anew, those that are to be copied."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Set
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import Select, bindparam, select, update
@@ -33,7 +34,7 @@ _OF_STUDY = (
 def _named(*conditions: Any) -> "Select[Any]":
     """The study and series of packs, for `_read`."""
     return (
-        select(studies.c.study_uid, series.c.series_uid, packs.c.study_id, packs.c.id)
+        select(studies.c.study_uid, series.c.series_uid, packs.c.study_id, packs.c.id, packs.c.key)
         .join_from(packs, series, (series.c.study_id == packs.c.study_id) & (series.c.id == packs.c.series_id))
         .join(studies, studies.c.id == packs.c.study_id)
         .where(*conditions)
@@ -74,17 +75,21 @@ def every(engine: Engine, scope: Scope | None) -> Iterator[Pack]:
         after = found[-1][1]
 
 
-def wasteful(session: Session, limit: int) -> list[Pack]:
+def wasteful(engine: Engine, limit: int, besides: Set[str]) -> Iterator[Pack]:
     """See `PackingIndex.wasteful`."""
-    return _read(session, session.run(_WASTEFUL, limit=limit).fetchall())
+    with engine.reading() as session:
+        rows = session.run(_WASTEFUL, limit=limit + len(besides)).fetchall()
+    yield from islice(_read(engine, rows, besides), limit)
 
 
-def uncopied(session: Session, store: str, limit: int) -> list[Pack]:
+def uncopied(engine: Engine, store: str, limit: int, besides: Set[str]) -> Iterator[Pack]:
     """See `PackingIndex.uncopied`."""
+    most = limit + len(besides)
     rows: list[Any] = []
-    for statement in _UNCOPIED:
-        rows += session.run(statement, copy=store, limit=limit - len(rows)).fetchall()
-    return _read(session, rows)
+    with engine.reading() as session:
+        for statement in _UNCOPIED:
+            rows += session.run(statement, copy=store, limit=most - len(rows)).fetchall()
+    yield from islice(_read(engine, rows, besides), limit)
 
 
 def names(session: Session, key: str) -> bool:
@@ -120,10 +125,12 @@ def _of_study(engine: Engine, study: int, study_uid: str, scope: Scope | None) -
             yield found.pack(study_uid, series_uid)
 
 
-def _read(session: Session, rows: Sequence[Any]) -> list[Pack]:
-    found = []
-    for study_uid, series_uid, study, pack in rows:
-        one = packed.read(session, study, pack)
-        assert one is not None, "a row that was read in this session"
-        found.append(one.pack(study_uid, series_uid))
-    return found
+def _read(engine: Engine, rows: Iterable[Any], besides: Set[str]) -> Iterator[Pack]:
+    """Each pack when it is asked for; those that are gone by then are left out."""
+    for study_uid, series_uid, study, pack, key in rows:
+        if key in besides:
+            continue
+        with engine.reading() as session:
+            one = packed.read(session, study, pack)
+        if one is not None:
+            yield one.pack(study_uid, series_uid)

@@ -1,6 +1,6 @@
 """The index in any SQL database: each method of the Protocol is one session of an `Engine`."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 
 from sqlalchemy import bindparam, update
 
@@ -154,15 +154,13 @@ class SqlIndex:
         """See `PackingIndex`."""
         return shelf.every(self._engine, scope)
 
-    def wasteful(self, limit: int) -> Sequence[Pack]:
+    def wasteful(self, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
         """See `PackingIndex`."""
-        with self._engine.reading() as session:
-            return shelf.wasteful(session, limit)
+        return shelf.wasteful(self._engine, limit, besides)
 
-    def uncopied(self, store: str, limit: int) -> Sequence[Pack]:
+    def uncopied(self, store: str, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
         """See `PackingIndex`. One store is remembered for each pack: the last in which a copy was confirmed."""
-        with self._engine.reading() as session:
-            return shelf.uncopied(session, store, limit)
+        return shelf.uncopied(self._engine, store, limit, besides)
 
     def copied(self, pack: Pack, store: str) -> None:
         """See `PackingIndex`."""

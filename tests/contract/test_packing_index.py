@@ -251,7 +251,7 @@ class TestRemove:
         assert {pack.location for pack in packs} < set(removed.locations) and len(removed.locations) == 3
         assert {each.location.key for each in packs} < {each.key for each in index.doomed(soon(1), 100)}
         assert not list(index.packs()) and not index.search(ask(Level.STUDY)).rows
-        assert not index.wasteful(10)
+        assert not list(index.wasteful(10))
         with pytest.raises(NotFound):
             index.locate(Scope(STUDY))
 
@@ -323,7 +323,7 @@ class TestRepack:
         [wasteful] = index.wasteful(10)
         new = compact(index, documents, wasteful)
         assert answers(index) == before
-        assert one_pack(index, STUDY) == new and not index.wasteful(10)
+        assert one_pack(index, STUDY) == new and not list(index.wasteful(10))
         assert old.location.key in {each.key for each in index.doomed(soon(1), 100)}
         assert new.location.key not in {each.key for each in index.doomed(soon(9999), 100)}
 
@@ -533,7 +533,8 @@ class TestWhatIsToBeDone:
         assert list(index.uncopied("copy", 10)) == packs[1:]
         index.copied(packs[1], "copy")
         index.copied(replace(packs[1], pack_id="another"), "copy")
-        assert not index.uncopied("copy", 10) and len(index.uncopied("another", 10)) == 2
+        assert not list(index.uncopied("copy", 10)) and len(list(index.uncopied("another", 10))) == 2
+        assert list(index.uncopied("another", 1, besides={packs[0].location.key})) == packs[1:]
         index.remove(Scope(STUDY, SERIES, sop(1)))
         index.copied(packs[0], "copy")
 
@@ -543,7 +544,7 @@ class TestWhatIsToBeDone:
         index.remove(Scope(STUDY, SERIES, sop(1)))
         assert not index.uncopied("copy", 10)
         assert list(index.uncopied("copy", 10)) == []
-        new = compact(index, documents, index.wasteful(1)[0])
+        new = compact(index, documents, next(index.wasteful(1)))
         assert list(index.uncopied("copy", 10)) == [new]
 
     def test_a_pack_is_named_by_its_key_for_as_long_as_it_is_here(
@@ -575,6 +576,22 @@ class TestWhatIsToBeDone:
         assert {each.key for each in index.doomed(soon(), 10, store="copy")} == keys
         assert {each.key for each in index.doomed(soon(), 10, store="archive")} == keys
         assert len(index.doomed(soon(), 1, store="copy")) == 1 and not index.doomed(soon(), 10, store="another")
+
+    def test_what_is_to_be_compacted_is_read_one_pack_at_a_time(
+        self, index: PackingIndex, documents: KeptDocuments
+    ) -> None:
+        for series in (1, 2, 3):
+            fill(index, 2, series)
+            series_uid = f"{STUDY}.{series}"
+            seal(index, documents, STUDY, series_uid)
+            index.remove(Scope(STUDY, series_uid, sop(1, series_uid)))
+        keys = {pack.location.key for pack in index.packs()}
+        reading = index.wasteful(10)
+        first_key = next(reading).location.key
+        assert {pack.location.key for pack in index.wasteful(10, besides={first_key})} == keys - {first_key}
+        assert len(list(index.wasteful(1, besides={first_key}))) == 1
+        compact(index, documents, next(index.wasteful(1, besides={first_key})))
+        assert len(list(reading)) == 1, "what is gone by then is left out"
 
     def test_a_respite_puts_a_removal_off(self, index: PackingIndex) -> None:
         place, now = Location("archive", "packs/local/1.2/1.3/00.zip", 0, 10), soon(0)

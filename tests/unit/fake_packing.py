@@ -1,8 +1,9 @@
 """A PackingIndex in memory, as strict as the contract: for tests of the workers that need no database."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field, replace
+from itertools import islice
 
 from storage.dicom.identity import Identity, Scope
 from storage.errors import Conflict, NotFound
@@ -207,11 +208,13 @@ class FakePackingIndex:
             ]
         return iter(found)
 
-    def wasteful(self, limit: int) -> Sequence[Pack]:
-        return [pack for pack in self.packs() if pack.positions is not None][:limit]
+    def wasteful(self, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
+        found = (pack for pack in self.packs() if pack.positions is not None)
+        return islice((pack for pack in found if pack.location.key not in besides), limit)
 
-    def uncopied(self, store: str, limit: int) -> Sequence[Pack]:
-        return [pack for pack in self.packs() if (pack.pack_id, store) not in self.copies][:limit]
+    def uncopied(self, store: str, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
+        found = (pack for pack in self.packs() if (pack.pack_id, store) not in self.copies)
+        return islice((pack for pack in found if pack.location.key not in besides), limit)
 
     def is_copied(self, pack: Pack, store: str) -> bool:
         return (pack.pack_id, store) in self.copies
