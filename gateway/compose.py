@@ -15,6 +15,7 @@ from threading import Thread
 from urllib.parse import unquote, urlsplit
 
 from gateway import log, metrics
+from gateway.archive.copy_reads import CopyReads
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.high_water import HighWater
 from gateway.archive.jobs import cache_worker, workers
@@ -42,6 +43,7 @@ from storage.objects import ObjectStore
 from storage.objects.disk import DiskStore
 from storage.objects.fallback import FallbackStore
 from storage.objects.folders import make_durable
+from storage.objects.noted import NotedStore
 from storage.objects.s3 import S3Store
 from storage.objects.s3_errors import Passing
 from storage.objects.s3_settings import parse_s3_url
@@ -210,13 +212,14 @@ def open_places(config: Config) -> Places:
         copy = store(config.copies.url, config.data) if config.copies.url else None
         landing = spool if isinstance(spool, DiskStore) else store("", config.data / "staging")
         assert isinstance(landing, DiskStore)
-        packs = archive if copy is None else FallbackStore(archive, copy)
+        second = None if copy is None else NotedStore(copy, CopyReads())
+        packs = archive if second is None else FallbackStore(archive, second)
         far = isinstance(archive, S3Store) or isinstance(copy, S3Store)
         return Places(
             spool,
             archive,
             packs,
-            BlockReader(packs, _open_cache(config) if far else None, second=copy, max_streams=_max_streams(config)),
+            BlockReader(packs, _open_cache(config) if far else None, second=second, max_streams=_max_streams(config)),
             staging=landing.staging,
             packing=archive.staging if isinstance(archive, DiskStore) else landing.staging,
             copy=copy,

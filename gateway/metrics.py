@@ -102,6 +102,11 @@ _copy_lag = Gauge(
     multiprocess_mode="mostrecent",
     registry=_REGISTRY,
 )
+_copy_reads = Counter(
+    "gateway_copy_reads",
+    "Objects read from the copy, because the archive is away, lacks them or gives them damaged.",
+    registry=_REGISTRY,
+)
 _cache_looks = Counter(
     "gateway_cache_looks",
     "Blocks of packs in a bucket that were looked for in the cache, by what was found (hit, miss).",
@@ -142,6 +147,11 @@ def responded(resource: str, status: int, seconds: float) -> None:
     """An HTTP response ended; `resource` is a word from a fixed list ("studies", "frames"), never a path."""
     _responses.labels(resource, str(status)).inc()
     _response_seconds.labels(resource).observe(seconds)
+
+
+def copy_read() -> None:
+    """An object was read from the copy."""
+    _copy_reads.inc()
 
 
 def audit_failed() -> None:
