@@ -136,20 +136,20 @@ class LocalArchive:
         stored, contents = self._one(scope)
         if contents.frames.layout is Layout.STREAM:
             raise NotAcceptable(f"the frames of a video ({stored.transfer_syntax}) cannot be told apart")
-        opener, lying = self._seekable(stored) if len(numbers) > 1 else (self._openers.of(stored), stored)
-        readings = [(number, frame(lying, contents, number)) for number in numbers]
-        if not readings:
+        if not numbers:
             raise NotFound("no frames were asked for")
+        # Deflated, each frame would cost reading those before it.
+        is_inflated = len(numbers) > 1 and is_deflated(stored.transfer_syntax)
+        lying = as_inflated(stored) if is_inflated else stored
+        readings = [(number, frame(lying, contents, number)) for number in numbers]
         syntax = pixel_syntax(stored)
         _refuse_unacceptable(accept, syntax, stored.transfer_syntax)
-        return Parts(StoredPart(opener, lying, syntax, f"frames/{n}", reading) for n, reading in readings)
-
-    def _seekable(self, stored: Stored) -> tuple[Opener, Stored]:
-        """What opens the object of `stored`, and how it lies there, so that no frame costs reading those before it."""
-        opener = self._openers.of(stored)
-        if not is_deflated(stored.transfer_syntax):
-            return opener, stored
-        return Inflated(opener, stored, self._places.staging, self._places.check_room), as_inflated(stored)
+        runs = self._openers.spans(() if is_inflated else ((stored, reading.span) for _, reading in readings))
+        opener: Opener = runs.of(stored)
+        if is_inflated:
+            opener = Inflated(opener, stored, self._places.staging, self._places.check_room)
+        parts = (StoredPart(opener, lying, syntax, f"frames/{n}", reading) for n, reading in readings)
+        return Parts(parts, runs.close)
 
     def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[Part]:
         """See `ArchiveReader`; PS3.18 10.4.1.1.5."""

@@ -6,7 +6,7 @@ large. Loose objects in a folder are read as they are: they were written minutes
 """
 
 from collections import OrderedDict, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 
 from gateway.archive.kept import kept
@@ -41,7 +41,11 @@ class Openers:
 
     def series(self, found: Sequence[Stored]) -> "Runs":
         """For all of these instances, one after another."""
-        return Runs(found, self._open, self._served, self._places)
+        return self.spans((one, (one.location.offset, one.location.length)) for one in found)
+
+    def spans(self, wanted: Iterable[tuple[Stored, Span]]) -> "Runs":
+        """For these spans of instances, one after another."""
+        return Runs(wanted, self._open, self._served, self._places)
 
     def steps(self, stored: Stored) -> tuple[Step, ...]:
         """What verifies the whole instance on its way out, when it comes over a network."""
@@ -64,19 +68,22 @@ class Openers:
 
 
 class Runs:
-    """Openers for the instances of one answer: those of one pack are read in few long runs. Not thread-safe."""
+    """Openers for what is `wanted` in one answer: what lies in one pack is read in few long runs. Not thread-safe."""
 
     def __init__(
-        self, found: Sequence[Stored], open_one: Open, served: Callable[[Identity], Stored], places: Places
+        self,
+        wanted: Iterable[tuple[Stored, Span]],
+        open_one: Open,
+        served: Callable[[Identity], Stored],
+        places: Places,
     ) -> None:
         self._open_one = open_one
         self._served = served
         self._places = places
         self._wanted: dict[str, list[Span]] = defaultdict(list)
-        for stored in found:
-            location = stored.location
+        for stored, span in wanted:
             if stored.blocks is not None:
-                self._wanted[location.key].append((location.offset, location.length))
+                self._wanted[stored.location.key].append(span)
         self._runs: OrderedDict[str, RunReader] = OrderedDict()
 
     def of(self, stored: Stored) -> Opener:

@@ -205,5 +205,5 @@ def _name(series: LooseSeries) -> str:
 
 
 def _tell(pack: Pack) -> None:
-    metrics.packed("seal", len(pack.instances), pack.location.length)
+    metrics.packed("sealed", len(pack.instances), pack.location.length)
     _log.info("series sealed", key=pack.location.key, instances=len(pack.instances), bytes=pack.location.length)

@@ -181,7 +181,7 @@ def test_while_the_archive_is_away_ingest_goes_on_and_what_is_sealed_waits(
 
 def is_sealed(gateway: GatewayProcess) -> bool:
     lines = HTTP.get(f"{gateway.web}/metrics").text.splitlines()
-    sealed = [float(line.split()[1]) for line in lines if line.startswith('gateway_packs_total{act="seal"}')]
+    sealed = [float(line.split()[1]) for line in lines if line.startswith('gateway_packs_total{act="sealed"}')]
     return bool(sealed) and sealed[0] > 0 and loose_left(gateway) == 0
 
 

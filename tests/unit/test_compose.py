@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.archive.places import ARCHIVE, COPY, SPOOL
-from gateway.compose import Gateway, Role, compose, open_places
+from gateway.compose import Gateway, Role, chores, compose, open_places
 from gateway.config import Archive, ArchiveCache, Config, ConfigError, Copies, Index, Section, Spool, Web
 from storage.errors import Unavailable
 from storage.objects import s3_check
@@ -92,6 +92,21 @@ def test_workers_alone_are_watched_over_http_and_give_out_nothing_else(tmp_path:
         assert "gateway_loose_seconds" in httpx.get(root + "/metrics").text
     finally:
         gateway.stop(30)
+
+
+def test_uploads_that_never_came_to_their_end_are_given_up_in_every_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tidied = []
+    monkeypatch.setattr(S3Store, "remove_stale_uploads", lambda store, seconds: tidied.append((store, seconds)))
+    copy = BUCKET.replace("prefix", "copy")
+    config = Config(data=tmp_path, spool=Spool(url=BUCKET), archive=Archive(url=BUCKET), copies=Copies(url=copy))
+    gateway = compose(config, Role.WORKERS)
+    assert "tidy" in acts(gateway)
+    (tidy,) = [job for job in chores(gateway.places, gateway.index) if job.act == "tidy"]
+    assert tidy.run() is False
+    assert tidied == [(store, 2 * 24 * 3600) for store in gateway.places.stores.values()]
+    gateway.stop(1)
 
 
 def acts(gateway: Gateway) -> set[str]:

@@ -181,6 +181,21 @@ def test_a_whole_series_is_read_from_far_away_in_few_requests(tmp_path: Path) ->
     assert len(house.archive.spans) == 1
 
 
+def test_many_spans_of_one_instance_are_read_in_few_requests(tmp_path: Path) -> None:
+    house = House(tmp_path, (ARCHIVE,))
+    one = generated(1, 12 * BLOCK_BYTES)
+    (stored,) = house.packed([one])
+    start = stored.location.offset
+    wanted = [(start + at, 100_000) for at in range(0, 11 * BLOCK_BYTES, 200_000)]
+    runs = house.openers.spans((stored, span) for span in wanted)
+    opener = runs.of(stored)
+    for span in wanted:
+        with opener.get(stored.location.key, span) as body:
+            assert body.read() == one.data[span[0] - start : sum(span) - start]
+    runs.close()
+    assert len(house.archive.spans) == 1
+
+
 def test_many_packs_side_by_side_are_read_with_few_of_them_open(tmp_path: Path) -> None:
     house = House(tmp_path, (ARCHIVE,))
     packs = [[generated(10 * number + n, uid=100 * number + n) for n in (1, 2, 3)] for number in range(1, 8)]

@@ -15,16 +15,37 @@ from storage.dicom.identity import Scope
 from storage.errors import Unavailable
 from storage.index import Outcome
 from storage.index.sqlite import SqliteIndex
+from storage.objects import Body
 from storage.objects.memory import MemoryStore
 from storage.packs import Damaged
 from storage.packs.blocks import BlockReader
 from storage.packs.cache import BlockCache
 from storage.packs.documents import PackDocuments
+from storage.packs.stream import SpanBody
+from tests import samples
 from tests.sealing import SERIES, STUDY, Archive, file_of
 from tests.unit.fakes import WatchedStore
 from tests.unit.test_local_archive import BY
 
 SLICES = 1000
+
+
+class Counting(MemoryStore):
+    """Counts the bodies that are open."""
+
+    open = 0
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
+        with super().get(key, span) as body:
+            data = body.read()
+        self.open += 1
+        left = [self]
+
+        def close() -> None:
+            while left:
+                left.pop().open -= 1
+
+        return SpanBody([data], len(data), close)
 
 
 class Sealed:
@@ -36,7 +57,7 @@ class Sealed:
         spool = MemoryStore()
         (folder / "cache").mkdir()
         self.copy = MemoryStore()
-        blocks = BlockReader(self.packs, BlockCache(folder / "cache", 64 << 20), second=self.copy)
+        self.blocks = blocks = BlockReader(self.packs, BlockCache(folder / "cache", 64 << 20), second=self.copy)
         self.index = SqliteIndex(folder / "index.sqlite", documents=PackDocuments({ARCHIVE: blocks}))
         stores = {"spool": spool, "archive": self.packs}
         self.sealing = Archive(self.index, stores, folder, microseconds)
@@ -158,3 +179,30 @@ def test_deleted_from_a_pack_it_is_found_no_more_and_can_be_stored_again(sealed:
     assert list(sealed.retrieved(Scope(STUDY, SERIES)).values()) == [file_of(1, 1, 2)]
     assert sealed.store(file_of(1, 1, 1)) is Outcome.NEW
     assert list(sealed.retrieved(one).values()) == [file_of(1, 1, 1)]
+
+
+def test_an_answer_that_is_given_up_holds_no_request(sealed: Sealed) -> None:
+    sealed.packs.inner = store = Counting()
+    sealed.sealing.store_many(24, size=512)
+    (pack,) = sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    sealed.blocks.forget(pack.location.key)
+    parts = sealed.archive.retrieve(Scope(STUDY, SERIES), accept=[AS_STORED], by=BY)
+    part = next(parts)
+    next(part.chunks())
+    assert store.open == 1
+    part.close()
+    parts.close()  # type: ignore[attr-defined]
+    assert store.open == 0
+
+
+def test_many_frames_of_an_instance_are_one_request(sealed: Sealed) -> None:
+    frames = 24
+    pixels = bytes(range(256)) * (frames * 2048)  # 12 MiB
+    data = samples.part10(samples.ct(1, 1, 1, size=512, NumberOfFrames=frames, PixelData=pixels))
+    sealed.sealing.store_file(data)
+    (pack,) = sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    scope = Scope(STUDY, SERIES, pack.instances[0].sop_uid)
+    sealed.requests.clear()
+    parts = sealed.archive.frames(scope, range(1, frames + 1), accept=[AS_STORED], by=BY)
+    assert b"".join(b"".join(part.chunks()) for part in parts) == pixels
+    assert sealed.requests == {"get": 1}
