@@ -16,18 +16,29 @@ from storage.packs import Pack
 STUDIES_AT_ONCE = 256  # whose UIDs are in memory
 
 _STUDIES = (
-    select(studies.c.id, studies.c.study_uid)
+    select(studies.c.study_uid)
     .where(studies.c.study_uid > bindparam("after"))
     .order_by(studies.c.study_uid)
     .limit(bindparam("limit"))
     .offset(constant(0))
 )
-_STUDY = select(studies.c.id, studies.c.study_uid).where(studies.c.study_uid == bindparam("study_uid"))
+_PACKS = (packs.join(series, (series.c.study_id == packs.c.study_id) & (series.c.id == packs.c.series_id))).join(
+    studies, studies.c.id == packs.c.study_id
+)
 _OF_STUDY = (
-    select(series.c.series_uid, packs.c.id)
-    .join_from(packs, series, (series.c.study_id == packs.c.study_id) & (series.c.id == packs.c.series_id))
-    .where(packs.c.study_id == bindparam("study"))
+    select(series.c.series_uid, packs.c.pack_id)
+    .select_from(_PACKS)
+    .where(studies.c.study_uid == bindparam("study_uid"))
     .order_by(series.c.series_uid, packs.c.pack_id)
+)
+_BY_NAME = (
+    select(packs.c.study_id, packs.c.id)
+    .select_from(_PACKS)
+    .where(
+        studies.c.study_uid == bindparam("study_uid"),
+        series.c.series_uid == bindparam("series_uid"),
+        packs.c.pack_id == bindparam("pack_id"),
+    )
 )
 
 
@@ -64,15 +75,18 @@ _COPIED = (
 
 def every(engine: Engine, scope: Scope | None) -> Iterator[Pack]:
     """See `PackingIndex.packs`."""
+    if scope is not None:
+        yield from _of_study(engine, scope.study_uid, scope.series_uid)
+        return
     after = ""
     while True:
         with engine.reading() as session:
-            found = _studies(session, scope, after)
-        for study, study_uid in found:
-            yield from _of_study(engine, study, study_uid, scope)
-        if scope is not None or not found:
+            found = [row[0] for row in session.run(_STUDIES, after=after, limit=STUDIES_AT_ONCE).fetchall()]
+        for study_uid in found:
+            yield from _of_study(engine, study_uid)
+        if not found:
             return
-        after = found[-1][1]
+        after = found[-1]
 
 
 def wasteful(engine: Engine, limit: int, besides: Set[str]) -> Iterator[Pack]:
@@ -107,20 +121,16 @@ def copied(session: Session, pack: Pack, store: str) -> None:
     session.run(_COPIED, copy=store, study_uid=pack.study_uid, pack_id=pack.pack_id, key=pack.location.key)
 
 
-def _studies(session: Session, scope: Scope | None, after: str) -> list[Any]:
-    if scope is not None:
-        return session.run(_STUDY, study_uid=scope.study_uid).fetchall()
-    return session.run(_STUDIES, after=after, limit=STUDIES_AT_ONCE).fetchall()
-
-
-def _of_study(engine: Engine, study: int, study_uid: str, scope: Scope | None) -> Iterator[Pack]:
+def _of_study(engine: Engine, study_uid: str, only_series: str | None = None) -> Iterator[Pack]:
+    """Each is looked up by name when it is read: numbers of rows are used again after a removal."""
     with engine.reading() as session:
-        rows = session.run(_OF_STUDY, study=study).fetchall()
-    for series_uid, pack in rows:
-        if scope is not None and scope.series_uid not in (None, series_uid):
+        names = session.run(_OF_STUDY, study_uid=study_uid).fetchall()
+    for series_uid, pack_id in names:
+        if only_series not in (None, series_uid):
             continue
         with engine.reading() as session:
-            found = packed.read(session, study, pack)
+            row = session.run(_BY_NAME, study_uid=study_uid, series_uid=series_uid, pack_id=pack_id).fetchone()
+            found = None if row is None else packed.read(session, *row)
         if found is not None:
             yield found.pack(study_uid, series_uid)
 
