@@ -1,8 +1,8 @@
 """What opens a stored instance, wherever it lies now: loose or in a pack, in a folder or in a bucket.
 
 What comes from a pack is verified before it is handed on, by the digests of its blocks. So is what comes over a
-network: a whole instance by its digest, a span of a loose instance by fetching all of it first, unless that is very
-large. Loose objects in a folder are read as they are: they were written minutes ago, and sealing verifies them.
+network: a whole instance by its digest, a span of a loose instance by fetching all of it first. Loose objects in a
+folder are read as they are: they were written minutes ago, and sealing verifies them.
 """
 
 from collections import OrderedDict, defaultdict
@@ -22,7 +22,6 @@ from storage.packs.runs import RunReader
 
 _ATTEMPTS = 8  # to open an instance that is moved while it is looked up
 _MAX_RUNS = 4  # packs of one answer that are read side by side
-_FETCHED_BYTES = 64 << 20  # of larger loose instances spans are read, whose length alone is verified
 
 Span = tuple[int, int]
 Open = Callable[[Stored, Span], Body]
@@ -140,7 +139,7 @@ class _Following:
     def _is_to_be_fetched(self, within: Span) -> bool:
         location = self._stored.location
         loose = location.store in self._places.remote and self._stored.blocks is None
-        return loose and within != (0, location.length) and location.length <= _FETCHED_BYTES
+        return loose and within != (0, location.length)
 
     def _fetched(self) -> FileBody:
         stored = self._stored

@@ -13,7 +13,7 @@ from storage.dicom.identity import Identity
 from storage.errors import Exhausted, NotFound, Unavailable
 from storage.index import Location, Stored
 from storage.packs import BLOCK_BYTES, Damaged
-from tests.packed import EXPLICIT_LITTLE, SERIES, STUDY, Generated, RecordingStore, generated, put
+from tests.packed import EXPLICIT_LITTLE, SERIES, STUDY, Generated, RecordingStore, generated, put, repeated
 from tests.unit.fakes import places
 
 CT = "1.2.840.10008.5.1.4.1.1.2"
@@ -158,6 +158,17 @@ def test_a_flipped_byte_from_far_away_is_never_handed_on(tmp_path: Path, where: 
         house.read(stored)
     with pytest.raises(Damaged):
         house.span(stored, 990, 20)
+
+
+def test_a_span_of_a_very_large_loose_instance_from_far_away_is_verified_too(tmp_path: Path) -> None:
+    house = House(tmp_path, (SPOOL,))
+    one = repeated(1, bytes(BLOCK_BYTES), 65)
+    stored = house.loose(one._replace(data=bytes(65 * BLOCK_BYTES)))
+    assert house.span(stored, 60 * BLOCK_BYTES, 20) == bytes(20)
+    house.spool.put(stored.location.key, [bytes(65 * BLOCK_BYTES - 1) + b"x"], if_absent=False)
+    with pytest.raises(Damaged):
+        house.span(stored, 60 * BLOCK_BYTES, 20)
+    assert list(house.staging.iterdir()) == []
 
 
 def test_a_span_of_a_loose_instance_from_far_away_leaves_the_reserve_of_the_disk_alone(tmp_path: Path) -> None:
