@@ -133,6 +133,17 @@ def once(step: str, act: Callable[[], object]) -> Callable[[str], None]:
     return at
 
 
+def at_call(method: str, act: Callable[[], object]) -> Callable[[str], None]:
+    """What acts before the first call of this method of an index."""
+    return once(method, act)
+
+
+def take_lease(archive: Archive) -> None:
+    """An hour passes, and another worker has taken over STUDY and SERIES."""
+    archive.clock.pass_(HOUR)  # type: ignore[attr-defined]
+    archive.index.lease(f"seal/{STUDY}/{SERIES}", "another", 60)
+
+
 class Crash(BaseException):
     """Ends everything at once, as a kill would."""
 

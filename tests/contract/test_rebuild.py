@@ -190,6 +190,23 @@ def test_all_answers_are_what_they_were(house: House) -> None:
     assert [one.findings for one in verify(house.places, house.index, clock=lambda: FOREVER) if one.findings] == []
 
 
+def test_of_packs_that_overlap_the_one_without_what_was_deleted_is_taken(house: House) -> None:
+    for series in range(1, 7):
+        for number in (1, 2, 3):
+            house.store(1, series, number)
+        house.seal(1, series)
+        house.delete(study(1), f"{study(1)}.{series}", f"{study(1)}.{series}.2")
+    house.compact()
+    compacted = {pack.location.key for pack in house.index.packs()}
+    assert len([key for key in sorted(house.keys()) if key.startswith("packs/")]) == 12, "nothing is swept yet"
+    house.lose_index()
+    house.rebuild()
+    assert {pack.location.key for pack in house.index.packs()} == compacted
+    assert list(house.index.wasteful(1)) == []
+    house.sweep()
+    assert {key for key in sorted(house.keys()) if key.startswith("packs/")} == compacted
+
+
 def test_all_answers_are_what_they_were_with_packs_in_a_bucket(tmp_path: Path, seaweed: Seaweed) -> None:
     store = S3Store(parse_s3_url(seaweed.url(seaweed.make_bucket("rebuild"))))
     opened: list[SqliteIndex] = []

@@ -9,7 +9,7 @@ from storage.dicom.identity import Scope
 from storage.errors import Unavailable
 from storage.objects import Source
 from storage.objects.memory import MemoryStore
-from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, once
+from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, at_call, crash_at, once, take_lease
 from tests.unit.fake_packing import FakePackingIndex
 from tests.unit.fakes import WatchedStore
 
@@ -133,6 +133,35 @@ def test_while_the_copy_is_away_the_rest_goes_on(archive: Archive) -> None:
         archive.copier().run_once()
     archive.stores = stores
     assert archive.copier().run_once().done == 4
+
+
+def test_before_a_copy_is_put_its_removal_is_announced(archive: Archive) -> None:
+    archive.store()
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+
+    def before(method: str, key: str) -> None:
+        assert method != "put" or ("copy", pack.location.key) in archive.index.removals
+        methods.append(method)
+
+    methods: list[str] = []
+    archive.stores = {**archive.stores, "copy": WatchedStore(archive.stores["copy"], before)}
+    assert archive.copier().run_once().done == 1
+    assert "put" in methods and not any(store == "copy" for store, _ in archive.index.removals)
+
+
+def test_who_has_lost_the_lease_puts_no_copy(archive: Archive) -> None:
+    archive.store()
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.index.before = at_call("respite", lambda: take_lease(archive))
+    assert archive.copier().run_once().busy == 1
+    assert contents(archive.stores["copy"]) == {}
+
+
+def test_who_has_lost_the_lease_confirms_no_copy(archive: Archive) -> None:
+    archive.store()
+    archive.sealer().seal_series(STUDY, SERIES)
+    assert archive.copier(at=once(COPY_PUT, lambda: take_lease(archive))).run_once().busy == 1
+    assert len(list(archive.index.uncopied("copy", 10))) == 1
 
 
 def test_it_needs_both_stores(archive: Archive) -> None:

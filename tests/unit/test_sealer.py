@@ -11,8 +11,9 @@ from structlog.testing import capture_logs
 
 from gateway import metrics
 from gateway.archive.leases import Busy, SeriesLease
+from gateway.archive.publishing import publish
 from gateway.archive.sealer import PartlySealed
-from gateway.archive.steps import PUT, STAGED, STEPS, VERIFIED, Stopped
+from gateway.archive.steps import DOOMED, PUT, STAGED, STEPS, VERIFIED, Stopped
 from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted, NotFound, Unavailable
 from storage.objects.disk import DiskStore
@@ -20,8 +21,9 @@ from storage.objects.memory import MemoryStore
 from storage.packs import Damaged, Pack
 from storage.packs.read import read_manifest, recover
 from storage.packs.verify import verify_pack
+from storage.packs.write import Written
 from tests import samples
-from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, file_of, once
+from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, file_of, once, take_lease
 from tests.unit.fake_packing import FakePackingIndex
 from tests.unit.fakes import WatchedStore
 
@@ -343,6 +345,24 @@ def test_who_has_lost_the_lease_changes_nothing(archive: Archive, clock: Clock) 
     archive.sweeper().run_once()
     assert list(archive.stores["archive"].scan()) == []
     archive.sealer().seal_series(STUDY, SERIES)
+    archive.check_all_is_read_back()
+
+
+def test_who_has_lost_the_lease_puts_nothing(archive: Archive) -> None:
+    archive.store()
+    with pytest.raises(Busy):
+        archive.sealer(at=once(DOOMED, lambda: take_lease(archive))).seal_series(STUDY, SERIES)
+    assert list(archive.stores["archive"].scan()) == []
+
+
+def test_a_pack_that_is_named_is_not_published_again(archive: Archive) -> None:
+    archive.store()
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    written = Written(pack, archive.staging / "never read", b"")
+    removals = dict(archive.index.removals)
+    with SeriesLease(archive.index, STUDY, SERIES) as lease, pytest.raises(Conflict):
+        publish(written, archive.index, archive.stores, lease, now=archive.clock(), at=lambda step: None)
+    assert archive.index.removals == removals, "its removal is not announced"
     archive.check_all_is_read_back()
 
 

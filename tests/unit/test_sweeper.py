@@ -12,7 +12,7 @@ from storage.dicom.identity import Scope
 from storage.errors import Unavailable
 from storage.objects import Location
 from storage.objects.memory import MemoryStore
-from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at
+from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, at_call, crash_at, take_lease
 from tests.unit.fake_packing import FakePackingIndex
 from tests.unit.fakes import WatchedStore
 
@@ -81,6 +81,33 @@ def test_a_pack_whose_series_is_being_worked_on_waits(archive: Archive) -> None:
     with SeriesLease(archive.index, STUDY, SERIES):
         assert archive.sweeper().run_once() == 0
     assert len(list(archive.stores["archive"].scan())) == 1
+    assert archive.sweeper().run_once() == 1
+    archive.check_nothing_is_left_over()
+
+
+def test_who_was_reading_has_a_minute_of_grace(archive: Archive) -> None:
+    archive.store()
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    archive.clock.pass_(59)
+    archive.remove(Scope(STUDY))
+    assert archive.sweeper().run_once() == 0
+    archive.clock.pass_(2)
+    assert archive.sweeper().run_once() == 1, "the loose object"
+    assert [meta.key for meta in archive.stores["archive"].scan()] == [pack.location.key]
+    archive.clock.pass_(59)
+    assert archive.sweeper().run_once() == 1
+    archive.check_nothing_is_left_over()
+
+
+def test_who_has_lost_the_lease_deletes_nothing(archive: Archive) -> None:
+    archive.store()
+    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY))
+    archive.clock.pass_(HOUR)
+    archive.index.before = at_call("names", lambda: take_lease(archive))
+    assert archive.sweeper().run_once() == 1, "the loose object"
+    assert [meta.key for meta in archive.stores["archive"].scan()] == [pack.location.key]
+    archive.clock.pass_(HOUR)
     assert archive.sweeper().run_once() == 1
     archive.check_nothing_is_left_over()
 
