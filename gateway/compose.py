@@ -19,6 +19,7 @@ from gateway.archive.copy_reads import CopyReads
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.high_water import HighWater
 from gateway.archive.jobs import cache_worker, workers
+from gateway.archive.journal import JournalEmptier
 from gateway.archive.local import LocalArchive
 from gateway.archive.lookout import Lookout
 from gateway.archive.metered import MeteredArchive
@@ -56,7 +57,7 @@ _HANG_UP_SECONDS = 3.0  # before the doors cut off what they still answer
 _STALE_UPLOAD_SECONDS = 2 * 24 * 3600  # longer than any upload takes
 _POSTGRES = ("postgresql", "postgres")
 _TIDY_SECONDS = 6 * 3600.0
-_JOURNAL_SECONDS = 600.0
+_JOURNAL_SECONDS = 60.0
 _LOOK_SECONDS = 5.0  # that the doors stay closed for an archive that does not answer
 _READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
 
@@ -298,12 +299,7 @@ def chores(places: Places, index: SqlIndex) -> list[Job]:
 
     found = [Job("tidy", tidy, _TIDY_SECONDS)] if buckets else []
     if isinstance(index, SqliteIndex):
-
-        def empty_journal() -> bool:
-            index.empty_journal()
-            return False  # what was in the way may be for long
-
-        found.append(Job("journal", empty_journal, _JOURNAL_SECONDS))
+        found.append(Job("journal", JournalEmptier(index.empty_journal).run_once, _JOURNAL_SECONDS))
     return found
 
 

@@ -107,6 +107,12 @@ _copy_reads = Counter(
     "Objects read from the copy, because the archive is away, lacks them or gives them damaged.",
     registry=_REGISTRY,
 )
+_journal_seconds = Gauge(
+    "gateway_journal_seconds",
+    "Time since the write-ahead log of the SQLite index was emptied: what was deleted since may still be in it.",
+    multiprocess_mode="mostrecent",
+    registry=_REGISTRY,
+)
 _cache_looks = Counter(
     "gateway_cache_looks",
     "Blocks of packs in a bucket that were looked for in the cache, by what was found (hit, miss).",
@@ -197,6 +203,11 @@ def swept(objects: int, left: int) -> None:
 def copy_lag(seconds: float) -> None:
     """So long ago came the oldest instance that is sealed and not yet in the copy."""
     _copy_lag.set(seconds)
+
+
+def journal_kept(seconds: float) -> None:
+    """So long ago the journal of the index was emptied."""
+    _journal_seconds.set(seconds)
 
 
 def cache_looked(hit: bool) -> None:
