@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from gateway.archive.places import ARCHIVE, COPY, SPOOL
-from gateway.compose import Gateway, Role, chores, compose, open_places
+from gateway.compose import Gateway, Role, _max_streams, chores, compose, open_places
 from gateway.config import Archive, ArchiveCache, Config, ConfigError, Copies, Index, Section, Spool, Web
 from storage.errors import Unavailable
 from storage.objects import s3_check
@@ -58,6 +58,14 @@ def test_what_comes_from_a_bucket_is_remote_and_what_is_on_its_way_is_in_a_folde
     assert (tmp_path / "cache").exists() is (ARCHIVE in remote)
     places.close()
     assert not places.staging.exists()
+
+
+def test_slow_readers_may_have_half_of_the_connections_to_a_bucket(tmp_path: Path) -> None:
+    few, many = Archive(url=f"{BUCKET}&max_connections=9"), Copies(url=BUCKET.replace("prefix", "copy"))
+    assert _max_streams(Config(data=tmp_path, archive=few)) == 4
+    assert _max_streams(Config(data=tmp_path, copies=many)) == 32
+    assert _max_streams(Config(data=tmp_path, archive=few, copies=many)) == 4
+    assert _max_streams(Config(data=tmp_path)) == 32
 
 
 def test_the_cache_can_be_elsewhere_or_nowhere(tmp_path: Path) -> None:
