@@ -6,8 +6,10 @@ What is acknowledged is durable first and findable second. See docs/decisions/00
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from threading import BoundedSemaphore
 
+from gateway import log
 from gateway.archive import AS_STORED, Expected, Found, Part, Receipt, tombstones
 from gateway.archive.incoming import Incoming
 from gateway.archive.inflated import Inflated, as_inflated
@@ -34,11 +36,16 @@ from storage.dicom.instance import Instance
 from storage.dicom.parse import parse
 from storage.dicom.query import Query
 from storage.dicom.syntax import EXPLICIT_LITTLE, is_deflated
-from storage.errors import Exhausted, Fault, Invalid, NotAcceptable, NotFound, Unavailable
-from storage.index import Added, Contents, MetadataIndex, Outcome, Removed, Stored
+from storage.errors import Exhausted, Fault, Invalid, NotAcceptable, NotFound, StorageError, Unavailable
+from storage.index import Added, Contents, Outcome, PackingIndex, Removed, Stored
+from storage.objects import keys
+from storage.packs import PackedInstance
 
 _TURN_SECONDS = 5.0  # how long a store waits for its turn before it is refused
+_EVER, _MAX_DOOMED = 1 << 62, 1 << 20
 _ATTEMPTS = 8  # to read an instance that is replaced while it is looked up
+
+_log = log.get(__name__)
 
 
 def _nothing() -> None:
@@ -59,7 +66,7 @@ class LocalArchive:
     def __init__(
         self,
         places: Places,
-        index: MetadataIndex,
+        index: PackingIndex,
         *,
         ingest: Ingest,
         check_backlog: Callable[[], None] = _nothing,
@@ -179,11 +186,42 @@ class LocalArchive:
         """See `Archive`. On return nothing of it is found any more, also after the index was rebuilt; the bytes go soon
         after, when nobody can be reading them any more.
         """
-        self._index.locate(scope)  # raises NotFound, before anything is said about it
-        tombstones.put(self._places.archive, Tombstone(scope, self._clock()))
-        removed = self._index.remove(scope)
+        series = {one.identity.series_uid for one in self._index.locate(scope)}  # raises NotFound
+        names = chain(*(self._names(scope, series_uid) for series_uid in sorted(series)), self._names_of_doomed(scope))
+        tombstone = tombstones.put(self._places.archive, Tombstone.of(scope, self._clock(), names))
+        try:
+            removed = self._index.remove(scope)
+        except StorageError:
+            self._withdraw(tombstone, scope)
+            raise
         self._deleted()
         return removed
+
+    def _names(self, scope: Scope, series_uid: str) -> Iterator[bytes]:
+        """Of all that is to be deleted of a series; loose instances first, lest one is missed that is sealed now."""
+        for loose in self._index.loose(scope.study_uid, series_uid):
+            if scope.sop_uid in (None, loose.packed.sop_uid):
+                yield tombstones.object_name(loose.location.key)
+                yield _version_name(loose.packed)
+        for pack in self._index.packs(Scope(scope.study_uid, series_uid)):
+            yield from (_version_name(one) for one in pack.instances if scope.sop_uid in (None, one.sop_uid))
+
+    def _names_of_doomed(self, scope: Scope) -> Iterator[bytes]:
+        """Of loose objects that were sealed just now and are still there."""
+        for location in self._index.doomed(_EVER, _MAX_DOOMED):
+            found = keys.instance_of_spool(location.key)
+            if found and found[0] == scope.study_uid and scope.sop_uid in (None, found[2]):
+                yield tombstones.object_name(location.key)
+
+    def _withdraw(self, tombstone: str, scope: Scope) -> None:
+        """Take back what was said, when nothing was deleted; as long as that is not known, it stays."""
+        try:
+            self._index.locate(scope)
+            self._places.archive.delete([tombstone])
+        except NotFound:
+            return
+        except StorageError as error:
+            _log.warning("a deletion that failed is still announced", key=tombstone, error=type(error).__name__)
 
     def check(self) -> str:
         """See `Archive`."""
@@ -191,6 +229,10 @@ class LocalArchive:
         self._index.check()
         self._check_backlog()
         return self._trouble()
+
+
+def _version_name(packed: PackedInstance) -> bytes:
+    return tombstones.version_name(packed.sop_uid, packed.digest, packed.received_at)
 
 
 def _refuse_difference(expected: Expected, identity: Identity) -> None:

@@ -88,6 +88,10 @@ def _packs(store: ObjectStore, custodian: str, study_uid: str) -> Iterator[Objec
 def _may_hold(pack: Pack, stone: Tombstone) -> bool:
     """Whether the object holds something that the tombstone covers, be it that the index does not list it any more."""
     return pack.positions is not None or any(
-        stone.covers(Identity(pack.study_uid, pack.series_uid, packed.sop_uid, packed.sop_class), packed.received_at)
+        stone.covers(
+            Identity(pack.study_uid, pack.series_uid, packed.sop_uid, packed.sop_class),
+            packed.digest,
+            packed.received_at,
+        )
         for packed in pack.instances
     )

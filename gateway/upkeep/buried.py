@@ -22,15 +22,16 @@ class Buried:
     """
 
     def __init__(self, places: Places, study_uid: str | None = None) -> None:
-        self._slack = slack(places)
         self._of_study: dict[str, list[Tombstone]] = {}
         for _, tombstone in tombstones.scan(places.archive, study_uid):
             self._of_study.setdefault(tombstone.scope.study_uid, []).append(tombstone)
 
-    def holds(self, identity: Identity, received_at: int) -> bool:
+    def holds(self, identity: Identity, digest: bytes, received_at: int) -> bool:
         """Whether this version of an instance was deleted."""
-        return any(stone.covers(identity, received_at) for stone in self._of_study.get(identity.study_uid, ()))
+        return any(stone.covers(identity, digest, received_at) for stone in self._of_study.get(identity.study_uid, ()))
 
-    def holds_object(self, identity: Identity, written_at: int) -> bool:
+    def holds_object(self, identity: Identity, key: str, written_at: int) -> bool:
         """The same of a loose object, of which its store alone knows the time: certainly deleted."""
-        return self.holds(identity, written_at + self._slack)
+        return any(
+            stone.covers_object(identity, key, written_at) for stone in self._of_study.get(identity.study_uid, ())
+        )

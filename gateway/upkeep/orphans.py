@@ -87,7 +87,8 @@ class Orphans:
         wanted = [
             one
             for one in pack.instances
-            if (one.sop_uid, one.digest) not in here and not self._buried.holds(identity_of(pack, one), one.received_at)
+            if (one.sop_uid, one.digest) not in here
+            and not self._buried.holds(identity_of(pack, one), one.digest, one.received_at)
         ]
         if wanted:
             what = f"{_UNKNOWN}, and it holds {len(wanted)} instances that are nowhere else"
@@ -112,7 +113,7 @@ class Orphans:
             return self._unreadable(store, SPOOL, meta.key, error)
         identity, location = instance.identity, Location(SPOOL, meta.key, 0, meta.length)
         series = (identity.study_uid, identity.series_uid)
-        buried = self._buried.holds_object(identity, meta.modified_at)
+        buried = self._buried.holds_object(identity, meta.key, meta.modified_at)
         if buried or (identity.sop_uid, instance.digest) in self._versions(*series):
             return self._needless(location, series, deleted=buried)
         what = f"{_UNKNOWN}: it was stored, and not acknowledged"

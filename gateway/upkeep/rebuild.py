@@ -159,7 +159,8 @@ class Rebuilding:
         return [
             position
             for position, one in enumerate(pack.instances)
-            if _version(one) not in taken and not self._buried.holds(identity_of(pack, one), one.received_at)
+            if _version(one) not in taken
+            and not self._buried.holds(identity_of(pack, one), one.digest, one.received_at)
         ]
 
     def loose(self, metas: Sequence[ObjectMeta]) -> list[Done]:
@@ -184,7 +185,7 @@ class Rebuilding:
             raise
         except StorageError as error:
             return self._left(self._places.spool, meta.key, error)
-        if self._buried.holds_object(instance.identity, meta.modified_at):
+        if self._buried.holds_object(instance.identity, meta.key, meta.modified_at):
             return self._doomed(meta, "it was deleted")
         location = _location(meta)
         record = InstanceRecord(instance, location, meta.modified_at or self._clock(), SOURCE)

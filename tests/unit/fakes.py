@@ -10,9 +10,21 @@ from gateway.security.audit import Event
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.query import Query
 from storage.errors import Conflict, NotFound
-from storage.index import Added, Change, Contents, InstanceRecord, Location, Outcome, Page, Removed, Stored
+from storage.index import (
+    Added,
+    Change,
+    Contents,
+    InstanceRecord,
+    Location,
+    LooseInstance,
+    Outcome,
+    Page,
+    Removed,
+    Stored,
+)
 from storage.objects import Body, ObjectMeta, ObjectStore, Source
 from storage.objects.memory import MemoryStore
+from storage.packs import Pack, PackedInstance
 from storage.packs.blocks import BlockReader
 
 Name = tuple[str, str, str]
@@ -82,6 +94,21 @@ class MemoryIndex:
 
     def forget(self, locations: Sequence[Location]) -> None:
         self.removals = [location for location in self.removals if location not in locations]
+
+    def loose(self, study_uid: str, series_uid: str) -> Iterator[LooseInstance]:
+        for versions in self._in(Scope(study_uid, series_uid)):
+            for record in versions:
+                packed = PackedInstance.__new__(PackedInstance)
+                for name, value in (
+                    ("sop_uid", record.instance.identity.sop_uid),
+                    ("digest", record.instance.digest),
+                    ("received_at", record.received_at),
+                ):
+                    object.__setattr__(packed, name, value)
+                yield LooseInstance(packed, record.location, record.instance.metadata)
+
+    def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
+        return iter(())
 
     def changes(self, after: int, limit: int) -> Sequence[Change]:
         return []

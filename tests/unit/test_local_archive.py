@@ -416,6 +416,7 @@ def test_deleting_takes_all_versions_and_their_objects(house: House) -> None:
 
 def test_a_deletion_is_said_beside_the_packs_before_anything_is_removed(house: House) -> None:
     house.store(samples.part10(samples.ct()))
+    [[record]] = house.index.records.values()
 
     def check_order(method: str, key: str) -> None:
         assert len(house.index.locate(ONE)) == 1
@@ -425,7 +426,34 @@ def test_a_deletion_is_said_beside_the_packs_before_anything_is_removed(house: H
     house.packs.before = lambda method, key: None
     [(_, stone)] = tombstones.scan(house.packs)
     assert stone.scope == ONE
-    assert stone.at > 1_700_000_000_000_000  # when the instance was received
+    assert stone.covers(record.instance.identity, record.instance.digest, record.received_at)
+    assert not stone.covers(record.instance.identity, record.instance.digest, record.received_at + 1)
+    assert stone.covers_object(record.instance.identity, record.location.key, 1 << 60)
+
+
+@pytest.mark.parametrize("error", [Unavailable("down"), Exhausted("full")])
+def test_a_deletion_that_fails_is_not_announced_any_more(
+    house: House, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    house.store(samples.part10(samples.ct()))
+    monkeypatch.setattr(house.index, "remove", fail(error))
+    with pytest.raises(type(error)):
+        house.archive.delete(ONE, by=BY)
+    assert list(house.packs.scan()) == []
+
+
+def test_a_deletion_that_may_have_been_done_stays_announced(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    house.store(samples.part10(samples.ct()))
+    remove = house.index.remove
+
+    def remove_and_fail(scope: Scope) -> Any:
+        remove(scope)
+        raise Unavailable("the answer was lost")
+
+    monkeypatch.setattr(house.index, "remove", remove_and_fail)
+    with pytest.raises(Unavailable):
+        house.archive.delete(ONE, by=BY)
+    assert len(list(tombstones.scan(house.packs))) == 1
 
 
 def test_nothing_is_deleted_when_that_cannot_be_said_beside_the_packs(house: House) -> None:
