@@ -56,7 +56,10 @@ def _origin(value: str) -> str:
 
 def _store_url(value: str) -> str:
     if value.startswith("s3:"):
-        parse_s3_url(value)
+        settings = parse_s3_url(value)
+        for file in (settings.access_key_file, settings.secret_key_file, settings.ca_file):
+            if file is not None and not file.is_file():
+                raise ValueError(f"there is no file {file}")
         return value
     parts = urlsplit(value)
     is_folder = parts.scheme == "file" and parts.path.startswith("/") and parts.path.strip("/")

@@ -66,6 +66,11 @@ def test_lists_come_from_the_environment_as_toml() -> None:
             '[copies]\nurl = "s3://bucket/a/"\n[archive]\nurl = "s3://bucket/a?max_connections=9"',
             "copies must be kept elsewhere",
         ),
+        ('[archive]\nurl = "s3://bucket?ca_file=/none/ca.pem"', "archive.url: there is no file /none/ca.pem"),
+        (
+            '[spool]\nurl = "s3://bucket?access_key_file=/none/key&secret_key_file=/none/secret"',
+            "spool.url: there is no file /none/key",
+        ),
         ("[archive]\nmax_pack_byte = 1", "did you mean `max_pack_bytes`"),
         ("[archive.cache]\nmax_bytes = -1", "archive.cache.max_bytes"),
         ("not toml", "not valid TOML"),
