@@ -1,5 +1,7 @@
 """The web door as a server: uvicorn on a socket that we bind ourselves, in a thread of its own."""
 
+import asyncio
+import logging
 import socket
 import threading
 
@@ -65,7 +67,16 @@ class _Server(uvicorn.Server):
         self.answering.set()
 
 
+def _cut_off(record: logging.LogRecord) -> bool:
+    """Log filter: requests that are cut off because the gateway stops are one line, and no error."""
+    if isinstance(record.msg, str) and "graceful shutdown exceeded" in record.msg:
+        record.levelno, record.levelname = logging.INFO, "INFO"
+        record.msg = "%s requests are cut off while the gateway stops"
+    return not (record.exc_info and isinstance(record.exc_info[1], asyncio.CancelledError))
+
+
 def _configured(app: Starlette, settings: Web) -> uvicorn.Config:
+    logging.getLogger("uvicorn.error").addFilter(_cut_off)
     return uvicorn.Config(
         app,
         http=bounded(settings.read_timeout_seconds),

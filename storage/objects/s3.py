@@ -42,7 +42,7 @@ class S3Store:
         self._settings = settings
         self._part_bytes = part_bytes
         self._client, self._wire = connect(settings)
-        self._patiently = Patience(settings.retry_seconds)
+        self._patiently = Patience(settings.retry_seconds, settings.read_retry_seconds)
         self._listing = Listing(self._client, settings, self._patiently, lambda: self._known_traits().ordered)
         self._watch = s3_check.Watch(self._client, self._wire, settings)
 

@@ -12,7 +12,6 @@ from storage.objects.breaker import Breaker, Gate
 from storage.objects.s3_errors import Passing
 
 _T = TypeVar("_T")
-READING_SECONDS = 3.0  # at most: somebody waits for what is read, and holds a thread meanwhile
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 4.0
 _READING_PLACES = 16  # of the 40 threads that the web door reads in
@@ -21,11 +20,15 @@ _REST_SECONDS = 5.0
 
 
 class Patience:
-    """Calls one store again while it raises Passing, within a budget of `seconds`. Safe under threads; share one."""
+    """Calls one store again while it raises Passing, within a budget of `seconds`, or of `reading_seconds`.
 
-    def __init__(self, seconds: float) -> None:
+    Safe under threads; share one.
+    """
+
+    def __init__(self, seconds: float, reading_seconds: float = 3.0) -> None:
         self._seconds = seconds
-        self._breaker = Breaker(rest_seconds=_REST_SECONDS)
+        self._reading_seconds = min(seconds, reading_seconds)
+        self._breaker = Breaker(rest_seconds=min(_REST_SECONDS, seconds))
         self._gate = Gate(_READING_PLACES, slow_seconds=_SLOW_SECONDS)
         self._closed = threading.Event()
 
@@ -34,7 +37,7 @@ class Patience:
 
         Raises what `act` raises; Passing at once while the store is known to be away; Unavailable once it was closed.
         """
-        budget = min(self._seconds, READING_SECONDS) if reading else self._seconds
+        budget = self._reading_seconds if reading else self._seconds
         with self._gate.place() if reading else nullcontext(), self._breaker.call(reading=reading) as probing:
             return self._again(act, 0.0 if probing else budget, reading)
 

@@ -17,8 +17,8 @@ class S3Settings:
     """A bucket and how to reach it.
 
     Credentials are those in `access_key_file` and `secret_key_file`, else of `profile`, else what boto3 finds in the
-    environment. Any call ends within `retry_seconds` and one attempt more; one that reads, within 3 seconds and
-    an attempt of at most 10.
+    environment. Any call ends within `retry_seconds` and one attempt more; one that reads, within
+    `read_retry_seconds` and an attempt of at most 10 seconds: somebody waits for what is read.
     """
 
     bucket: str
@@ -33,6 +33,7 @@ class S3Settings:
     connect_timeout_seconds: float = 5.0
     read_timeout_seconds: float = 30.0  # without a byte of an answer
     retry_seconds: float = 20.0
+    read_retry_seconds: float = 3.0  # never longer than retry_seconds
     max_connections: int = 64
 
 
@@ -73,6 +74,7 @@ def parse_s3_url(url: str) -> S3Settings:
         connect_timeout_seconds=_number(given, "connect_timeout_seconds", _DEFAULTS.connect_timeout_seconds),
         read_timeout_seconds=_number(given, "read_timeout_seconds", _DEFAULTS.read_timeout_seconds),
         retry_seconds=_number(given, "retry_seconds", _DEFAULTS.retry_seconds, least=0.0),
+        read_retry_seconds=_number(given, "read_retry_seconds", _DEFAULTS.read_retry_seconds, least=0.0),
         max_connections=int(_number(given, "max_connections", _DEFAULTS.max_connections, least=1)),
     )
 

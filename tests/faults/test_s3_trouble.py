@@ -39,7 +39,8 @@ TROUBLES = {
     "cut short": Trouble("GET", cut_at=700),
     "flipped": Trouble("GET", flip_at=700),
 }
-PATIENT, IMPATIENT = "&retry_seconds=60&read_timeout_seconds=1", "&retry_seconds=0.3&read_timeout_seconds=1"
+PATIENT = "&retry_seconds=60&read_retry_seconds=60&read_timeout_seconds=1"
+IMPATIENT = "&retry_seconds=0.3&read_timeout_seconds=1"
 
 
 @pytest.fixture
@@ -104,6 +105,7 @@ def test_what_is_sealed_is_read_right_or_not_at_all(
             assert asked(patient, path) == before[path], (name, path)
             assert once.hits == 1, (name, path)
         proxy.forget()
+        until(lambda: asked(impatient, ONE) == before[ONE], "the bucket is not left in peace any more")
         lasting = proxy.cause(replace(trouble, key="packs/", times=10_000))
         paths = (*RESOURCES, rows)
         with ThreadPoolExecutor() as threads:
@@ -112,8 +114,32 @@ def test_what_is_sealed_is_read_right_or_not_at_all(
             assert answer is None or (name == "cut short" and answer == before[path]), (name, path)
         assert lasting.hits
     proxy.forget()
+    until(lambda: asked(impatient, ONE) == before[ONE], "the bucket is not left in peace any more")
     assert {path: asked(impatient, path) for path in before} == before
     ledger.check_all(gateway)
+
+
+def test_whoever_waits_for_a_bucket_that_hangs_is_answered_when_the_gateway_stops(
+    tmp_path: Path, seaweed: Seaweed, proxy: S3Proxy
+) -> None:
+    env = BY_COMMAND | NOT_CACHED | {"GATEWAY_ARCHIVE__URL": bucket(seaweed, proxy, "&read_timeout_seconds=3600")}
+    ledger = Ledger()
+    with GatewayProcess(tmp_path / "data", env=env) as gateway, ThreadPoolExecutor(60) as threads:
+        with sending(gateway, ledger, [samples.ct(1, 1, n) for n in range(1, 6)]):
+            pass
+        run(gateway, "seal", "--all")
+        with sending(gateway, ledger, [samples.ct(2, 1, 1)]):
+            pass
+        hanging = proxy.cause(Trouble("GET", key="packs/", times=10_000, hang=True))
+        with httpx.Client(timeout=PATIENCE_SECONDS, base_url=gateway.dicomweb) as client:
+            waiting = [threads.submit(asked, client, ONE) for _ in range(60)]
+            until(lambda: hanging.hits, "the bucket is asked")
+            loose = f"/studies/{samples.ROOT}.2/series/{samples.ROOT}.2.1/instances/{samples.ROOT}.2.1.1/frames/1"
+            assert client.get(loose, headers={"Accept": "application/octet-stream"}).status_code == 200
+            assert gateway.stop(60) == 0
+            for one in waiting:
+                assert one.result(PATIENCE_SECONDS) is None
+        assert "ASGI" not in "".join(gateway.output)
 
 
 def test_sealing_amid_all_kinds_of_trouble(tmp_path: Path, seaweed: Seaweed, proxy: S3Proxy) -> None:

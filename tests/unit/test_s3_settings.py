@@ -15,7 +15,7 @@ def test_everything_that_can_be_said() -> None:
     url = (
         "s3://imaging/beijing/archive/?endpoint=https://s3.example.org:9000/&region=cn-north-1&addressing=virtual"
         "&access_key_file=/run/access&secret_key_file=/run/secret&ca_file=/etc/ca.pem"
-        "&connect_timeout_seconds=1.5&read_timeout_seconds=7&retry_seconds=0&max_connections=9"
+        "&connect_timeout_seconds=1.5&read_timeout_seconds=7&retry_seconds=0&read_retry_seconds=2&max_connections=9"
     )
     assert parse_s3_url(url) == S3Settings(
         bucket="imaging",
@@ -29,6 +29,7 @@ def test_everything_that_can_be_said() -> None:
         connect_timeout_seconds=1.5,
         read_timeout_seconds=7,
         retry_seconds=0,
+        read_retry_seconds=2,
         max_connections=9,
     )
 

@@ -201,11 +201,9 @@ def test_patience_ends(open_store: Any, proxy: S3Proxy) -> None:
             act()
 
 
-def test_a_server_that_hangs_is_given_up_and_left_in_peace(
-    open_store: Any, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(s3_patience, "_REST_SECONDS", 3600)
+def test_a_server_that_hangs_is_given_up_and_left_in_peace(open_store: Any, proxy: S3Proxy) -> None:
     store = open_store("&retry_seconds=0&read_timeout_seconds=0.5", checked=False)
+    store._patiently._breaker._rest_seconds = 3600
     hanging = proxy.cause(Trouble(times=100, hang=True))
     acts: list[Callable[[], object]] = [
         lambda: store.put("a", [b"x"]),
