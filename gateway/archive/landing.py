@@ -12,9 +12,11 @@ from gateway.archive.incoming import Incoming
 from gateway.archive.places import SPOOL, Places
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import Instance
-from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
+from storage.errors import Conflict, Exhausted, Invalid, NotFound, StorageError, Unavailable
 from storage.index import Added, InstanceRecord, Location, MetadataIndex, Outcome, Stored
 from storage.objects import keys
+from storage.packs import Damaged
+from storage.packs.checked import verified_chunks
 
 PACK_SEEN_SECONDS = 60.0  # how long a look at a pack holds: a series that is sent again is a look, not a thousand
 _MAX_PACKS_SEEN = 1024
@@ -100,24 +102,30 @@ class Landing:
         return True
 
     def _is_whole_loose(self, held: Stored, instance: Instance, incoming: Incoming) -> bool:
-        """The same of a loose object, which is put anew when it is lost or cut short."""
-        length = self._length(held.location.key)
-        if length is not None and length >= held.location.offset + held.location.length:
+        """The same of a loose object, which is read once, and put anew when it is lost or damaged."""
+        lost = False
+        try:
+            self._read_through(held)
             return True
+        except NotFound:
+            lost = True
+        except (Damaged, Invalid):  # Invalid: it ends before the instance does
+            pass
         if not self._names(held):
             return False
-        _log.error("stored object is lost or cut short", key=held.location.key)
-        self._heal(held, instance, incoming, lost=length is None)
+        _log.error("stored object is lost or damaged", key=held.location.key)
+        self._heal(held, instance, incoming, lost=lost)
         if self._names(held):
             return True
         self._doom(held.location)
         return False
 
-    def _length(self, key: str) -> int | None:
-        try:
-            return self._places.spool.head(key).length
-        except NotFound:
-            return None
+    def _read_through(self, held: Stored) -> None:
+        """Raises NotFound, Damaged, Invalid, Unavailable."""
+        location = held.location
+        with self._places.spool.get(location.key, (location.offset, location.length)) as body:
+            for _ in verified_chunks(body.chunks(), held.transfer_syntax, held.header_length, held.digest):
+                pass
 
     def _heal(self, held: Stored, instance: Instance, incoming: Incoming, *, lost: bool) -> None:
         """Put the object anew, unless somebody else has put it first."""

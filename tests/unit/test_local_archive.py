@@ -167,7 +167,7 @@ def test_an_object_left_by_a_crash_is_not_relied_upon(house: House) -> None:
     assert house.retrieved() == [data]
 
 
-@pytest.mark.parametrize("damage", ["lost", "cut short"])
+@pytest.mark.parametrize("damage", ["lost", "cut short", "flipped"])
 def test_a_damaged_object_is_healed_when_it_is_sent_again(house: House, damage: str) -> None:
     data = samples.part10(samples.ct())
     house.store(data)
@@ -175,6 +175,8 @@ def test_a_damaged_object_is_healed_when_it_is_sent_again(house: House, damage: 
     house.disk.delete([key])
     if damage == "cut short":
         house.disk.put(key, [data[:-100]])
+    elif damage == "flipped":
+        house.disk.put(key, [data[:-100], bytes([data[-100] ^ 1]), data[-99:]])
     assert house.store(data).outcome is Outcome.SAME
     assert house.retrieved() == [data]
 
