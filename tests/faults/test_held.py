@@ -26,7 +26,10 @@ COMMITTED = "storage.index.connections:WriteTransaction.commit:after"
 STORED = "gateway.archive.metered:MeteredArchive.store:after"
 ANNOUNCED, REMOVED = "gateway.archive.tombstones:put:after", "storage.index.sql:SqlIndex.remove:after"
 ADOPTS, ADOPTED = "storage.index.sql:SqlIndex.adopt:before", "storage.index.sql:SqlIndex.adopt:after"
-ADDS, ADDED = "storage.index.sql:SqlIndex.add:before", "storage.index.sql:SqlIndex.add:after"
+BRINGS_BACK, BROUGHT_BACK = (
+    "storage.index.sql:SqlIndex.bring_back:before",
+    "storage.index.sql:SqlIndex.bring_back:after",
+)
 
 
 def point(folder: Path, name: str) -> Point:
@@ -121,7 +124,7 @@ def test_killed_at_every_step_of_sealing(tmp_path: Path) -> None:
 
 
 def test_killed_amid_deleting_and_reindexing(tmp_path: Path) -> None:
-    delete_and_reindex(tmp_path, compacting=[COMPACTED], indexing=[ADOPTED, ADDED])
+    delete_and_reindex(tmp_path, compacting=[COMPACTED], indexing=[ADOPTED, BROUGHT_BACK])
 
 
 @pytest.mark.long
@@ -130,7 +133,7 @@ def test_killed_at_every_step_of_deleting_and_reindexing(tmp_path: Path) -> None
     delete_and_reindex(
         tmp_path,
         compacting=[STAGED, DOOMED, PUT, VERIFIED, COMPACTED, SWEPT],
-        indexing=[ADOPTS, ADOPTED, COMMITS, COMMITTED, ADDS, ADDED],
+        indexing=[ADOPTS, ADOPTED, COMMITS, COMMITTED, BRINGS_BACK, BROUGHT_BACK],
     )
 
 
