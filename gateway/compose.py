@@ -119,7 +119,7 @@ class Gateway:
             why = f"the archive has not answered within {_LOOK_SECONDS:g} seconds"
         except (Passing, Exhausted) as error:
             why = str(error)
-        log.get(__name__).warning("sealed instances cannot be read or written now", why=why)
+        log.get(__name__).warning("the archive object store takes no packs now, or does not answer", why=why)
         return False
 
     def _look_for_a_lost_index(self, stores: Sequence[ObjectStore]) -> None:

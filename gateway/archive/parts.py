@@ -4,7 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol, Self
 
+from gateway import log
 from gateway.archive.chunks import cut, inflated, shifted, swapped
+from gateway.archive.seldom import Seldom
 from storage.dicom import syntax
 from storage.dicom.frames import FrameTable, Layout, Span
 from storage.dicom.identity import Identity
@@ -12,6 +14,7 @@ from storage.dicom.instance import BulkValue
 from storage.errors import Invalid, NotFound, Unavailable
 from storage.index import Contents, Stored
 from storage.objects import Body
+from storage.packs import Damaged
 
 _ENCAPSULATED_UNCOMPRESSED = "1.2.840.10008.1.2.1.98"
 PIXEL_DATA = ("7FE00010", "7FE00008", "7FE00009")  # Pixel Data, Float, Double Float
@@ -21,6 +24,9 @@ _WIDTHS = {"OW": 2, "US": 2, "SS": 2, "AT": 2, "OL": 4, "OF": 4, "UL": 4, "SL": 
 _WIDTHS |= dict.fromkeys(("OD", "OV", "FD", "SV", "UV"), 8)
 
 Step = Callable[[Iterable[bytes]], Iterator[bytes]]
+
+_log = log.get(__name__)
+_seldom = Seldom()
 
 
 class Reading(NamedTuple):
@@ -62,7 +68,11 @@ class StoredPart:
             try:
                 self._body = self._store.get(self._key, self._reading.span)
             except (NotFound, Invalid) as error:
+                _tell("it is missing or cut short", self._key)
                 raise Unavailable("the stored object of an instance is missing or cut short") from error
+            except Damaged as error:
+                _tell(str(error), error.key or self._key)
+                raise
         return self._body
 
     def chunks(self) -> Iterator[bytes]:
@@ -77,9 +87,13 @@ class StoredPart:
                 left -= len(chunk)
                 if chunk:
                     yield chunk
+        except Damaged as error:
+            _tell(str(error), error.key or self._key)
+            raise
         finally:
             self.close()
         if left:
+            _tell("it does not hold what the index says", self._key)
             raise Unavailable("the stored object of an instance does not hold what the index says")
 
     def close(self) -> None:
@@ -87,6 +101,11 @@ class StoredPart:
         if self._body is not None:
             body, self._body = self._body, None
             body.close()
+
+
+def _tell(why: str, key: str) -> None:
+    if _seldom.is_due(key):
+        _log.error("a stored object is lost or damaged: run `gateway verify`", key=key, why=why)
 
 
 class Parts:

@@ -231,7 +231,10 @@ class _Room:
                 self._free = found.f_bavail * found.f_frsize
                 self._until = now + _ROOM_SECONDS
             if self._free < self._min_free_bytes:
-                raise Exhausted("the object store is full: less than the configured minimum of space is free")
+                raise Exhausted(
+                    f"the object store is full: {max(self._free, 0)} bytes are free where {self._min_free_bytes} must "
+                    "stay free (min_free_bytes); make room on its disk"
+                )
 
     def took(self, length: int) -> None:
         """Count `length` bytes as used until the next look."""

@@ -6,7 +6,7 @@ import pytest
 import structlog.testing
 
 from gateway import metrics
-from gateway.archive import copy_reads
+from gateway.archive import seldom
 from gateway.archive.copy_reads import CopyReads
 from gateway.compose import open_places
 from gateway.config import Config, Copies
@@ -19,7 +19,7 @@ def counted() -> float:
 
 
 def test_each_read_is_counted_and_told_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copy_reads, "_MAX_TOLD", 3)
+    monkeypatch.setattr(seldom, "_MAX_TOLD", 3)
     times = [0.0]
     before = counted()
     note = CopyReads(clock=lambda: times[-1])
@@ -33,7 +33,7 @@ def test_each_read_is_counted_and_told_once_a_minute(monkeypatch: pytest.MonkeyP
     assert [line["key"] for line in told[:4]] == ["packs/a", "packs/b"] * 2
     assert len(told) == 14
     assert counted() - before == 16
-    assert len(note._told_at) <= 3
+    assert len(note._seldom._told_at) <= 3
 
 
 def test_what_is_read_from_the_copy_of_an_archive_is_noted(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pydicom
 import pytest
+import structlog.testing
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 from pydicom.uid import (
@@ -21,8 +22,9 @@ from pydicom.uid import (
     JPEGLSLossless,
 )
 
-from gateway.archive import AS_STORED, Part
+from gateway.archive import AS_STORED, Part, parts
 from gateway.archive.parts import StoredPart, value
+from gateway.archive.seldom import Seldom
 from storage.dicom.frames import Span
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import BulkValue
@@ -287,6 +289,18 @@ def test_an_object_that_is_lost_is_an_error_before_the_answer_and_never_not_foun
     ):
         with pytest.raises(Unavailable):
             act()
+
+
+def test_what_is_lost_is_told_in_the_log_with_its_key_and_seldom(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts, "_seldom", Seldom())
+    stored(house, samples.ct())
+    [key] = house.keys
+    house.disk.delete([key])
+    with structlog.testing.capture_logs() as told:
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                house.archive.retrieve(ONE, accept=[AS_STORED], by=BY)
+    assert [(line["log_level"], line["key"]) for line in told] == [("error", key)]
 
 
 def test_an_object_that_is_cut_short_never_ends_politely(house: House) -> None:
