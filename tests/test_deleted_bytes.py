@@ -21,7 +21,7 @@ from storage.errors import NotFound
 from tests import samples
 from tests.seaweed import Seaweed
 
-PATIENCE_SECONDS = 90
+PATIENCE_SECONDS = 240
 BY = Caller("CT1", "127.0.0.1", "dimse", frozenset(Right))
 REMOVED = [(1, 2), (1, 4), (2, 1), (2, 2), (3, 1)]
 KEPT = [(1, 1), (1, 3)]

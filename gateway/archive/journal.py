@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from gateway import log, metrics
 
-_EVERY_SECONDS = 600.0
+_REST_SECONDS = 5.0  # however often a deletion wakes the workers
 _TRIES, _PAUSE_SECONDS = 20, 0.1  # readers and writers take milliseconds: between two of them nobody is in the way
 _LATE_SECONDS = 3600.0
 _log = log.get(__name__)
@@ -29,12 +29,14 @@ class JournalEmptier:
         self._told = False
 
     def run_once(self) -> bool:
-        """Empty it when ten minutes have passed since it was; to be called more often. Never is there more to do.
+        """Empty it, unless that was done seconds ago; to be called each minute and after a deletion.
+
+        Never is there more to do.
 
         Raises Exhausted, Unavailable.
         """
         if self._clock() >= self._due_at and self._try():
-            self._emptied_at, self._due_at = self._clock(), self._clock() + _EVERY_SECONDS
+            self._emptied_at, self._due_at = self._clock(), self._clock() + _REST_SECONDS
             self._told = False
         seconds = self._clock() - self._emptied_at
         metrics.journal_kept(seconds)

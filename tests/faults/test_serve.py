@@ -23,7 +23,7 @@ from tests.gateway_process import GatewayProcess
 def serve(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """Run a `gateway serve` that is expected to refuse."""
     command = [sys.executable, "-m", "gateway", "serve", *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=30, env={**os.environ, **(env or {})})
+    return subprocess.run(command, capture_output=True, text=True, timeout=200, env={**os.environ, **(env or {})})
 
 
 def stow(web: str, *files: bytes) -> httpx.Response:
