@@ -111,8 +111,15 @@ def buckets(seaweed: Seaweed, request: pytest.FixtureRequest) -> Callable[[str],
     return lambda what: seaweed.url("stores", f"{name}/{what}")
 
 
-@pytest.mark.parametrize("archive", ["folder", "bucket"])
-@pytest.mark.parametrize("spool", ["folder", "bucket"])
+@pytest.mark.parametrize(
+    ("spool", "archive"),
+    [
+        ("folder", "bucket"),
+        ("bucket", "bucket"),
+        pytest.param("folder", "folder", marks=pytest.mark.long),  # which every other test has
+        pytest.param("bucket", "folder", marks=pytest.mark.long),
+    ],
+)
 def test_sealed_or_not_in_folders_or_buckets_the_answers_are_the_same(
     tmp_path: Path, buckets: Callable[[str], str], spool: str, archive: str
 ) -> None:
