@@ -103,7 +103,7 @@ def test_what_inflates_to_far_more_is_refused_in_little_memory() -> None:
     deflated += b"".join(deflater.compress(bytes(1 << 20)) for _ in range(400)) + deflater.flush()
     before = peak_memory_bytes(reset=True)
     assert fault_of(raw_part10(DeflatedExplicitVRLittleEndian, deflated)) is Fault.TOO_LARGE
-    assert peak_memory_bytes() - before < 360 << 20  # of 400 that it would be, in a process that other tests have used
+    assert peak_memory_bytes() - before < 200 << 20
 
 
 @pytest.mark.parametrize("megabytes", [300, pytest.param(2100, marks=pytest.mark.long)])
