@@ -86,7 +86,7 @@ def _packed_series(studies: Iterable[int]) -> Iterable[Instance]:
 def _stores(scale: Scale) -> list[Figure]:
     figures = []
     for associations in (1, 4, 8):
-        slices = scale.slices if associations == 1 else scale.slices // 2
+        slices = 3 * scale.slices if associations == 1 else scale.slices // 2
         figures += [
             Figure(f"c-store.ct.{associations}", _side_by_side(associations, _ct_series, slices)),
             Figure(f"c-store.small.{associations}", _side_by_side(associations, _small_series, scale.small)),

@@ -35,7 +35,7 @@ from gateway.security.tokens import Tokens
 from gateway.upkeep.lost_index import has_objects, is_empty
 from gateway.web import app as web_app
 from gateway.web.server import WebServer
-from storage.errors import Exhausted, Unavailable
+from storage.errors import Exhausted
 from storage.index import Documents
 from storage.index.postgres import PostgresIndex
 from storage.index.sql import SqlIndex
@@ -87,7 +87,6 @@ class Gateway:
         """Check that the archive works, then open the doors. Raises Unavailable, or OSError when a port is taken."""
         try:
             self.local.check()
-            self._refuse_a_spool_that_overwrites()
         except Exhausted as error:
             # What is stored can be read all the same; stores are refused until there is room.
             log.get(__name__).warning("nothing can be stored now", why=str(error))
@@ -99,15 +98,6 @@ class Gateway:
             self.dimse.start()
         if self.web is not None:
             self.web.start()
-
-    def _refuse_a_spool_that_overwrites(self) -> None:
-        """Packs have keys made from what is in them; a loose object is told from another by its key being taken."""
-        if isinstance(self.places.spool, S3Store) and not self.places.spool.exclusive:
-            raise Unavailable(
-                "[spool] url: this S3 server writes an object again although it was told to write only a new one "
-                "(If-None-Match), so that of two stored at once one would be lost; use a folder as spool, or a bucket "
-                "of another server. As [archive] url and [copies] url it can be used"
-            )
 
     def _look_at_the_archive(self) -> bool:
         """Whether it answers soon. What is wrong with its configuration must be put right first; what may pass by

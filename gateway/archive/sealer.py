@@ -1,7 +1,7 @@
 """Writes series that have been quiet for a while as packs, and moves the index to them.
 
 An instance is in the spool until a pack that holds it was read back and the index names that; killed at any step, the
-next run begins anew and finds either the old or the new. See docs/decisions/0018-sealing.md.
+next run begins anew and finds either the old or the new. See docs/decisions/0020-sealing.md.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

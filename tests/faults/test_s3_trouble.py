@@ -142,7 +142,6 @@ def test_whoever_waits_for_a_bucket_that_hangs_is_answered_when_the_gateway_stop
         assert "ASGI" not in "".join(gateway.output)
 
 
-@pytest.mark.long
 def test_sealing_amid_all_kinds_of_trouble(tmp_path: Path, seaweed: Seaweed, proxy: S3Proxy) -> None:
     env = SEALING | NOT_CACHED | {"GATEWAY_ARCHIVE__URL": bucket(seaweed, proxy, PATIENT)}
     ledger = Ledger()
@@ -163,7 +162,6 @@ def test_sealing_amid_all_kinds_of_trouble(tmp_path: Path, seaweed: Seaweed, pro
         run(gateway, "verify")
 
 
-@pytest.mark.long
 def test_at_the_high_water_mark_stores_wait_until_the_bucket_is_back(
     tmp_path: Path, seaweed: Seaweed, proxy: S3Proxy
 ) -> None:

@@ -183,7 +183,6 @@ def test_large_packs_are_put_in_parts(tmp_path: Path, seaweed: Seaweed, proxy: S
     archive.check_all_is_read_back()
 
 
-@pytest.mark.long
 def test_a_server_that_is_killed_while_sealing_loses_nothing(tmp_path: Path) -> None:
     (tmp_path / "staging").mkdir()
     with fresh_seaweed(tmp_path / "server") as server:
