@@ -1,65 +1,23 @@
-"""Turns a Config into the objects that make up a gateway. The only file that does; read it first.
-
-The wiring, from the bottom: places (the object stores of loose instances and of packs) and an index make the local
-archive, which workers keep in shape; the guard puts policy and audit around it, the meter counts and times what is
-left; the two doors hold that archive and nothing else.
+"""Turns a Config into the objects that make up a gateway. The only file that does, with `gateway.compose_archive`: the
+archive of this place, and in front of it the two doors, which hold that archive and nothing else.
 """
 
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import StrEnum
-from pathlib import Path
 from threading import Thread
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
-from gateway import log, metrics
-from gateway.archive.copy_reads import CopyReads
-from gateway.archive.guarded import GuardedArchive
-from gateway.archive.high_water import HighWater
-from gateway.archive.jobs import cache_worker, workers
-from gateway.archive.journal import JournalEmptier
-from gateway.archive.local import LocalArchive
-from gateway.archive.lookout import Lookout
-from gateway.archive.metered import MeteredArchive
-from gateway.archive.places import ARCHIVE, SPOOL, Places
-from gateway.archive.sealer import Sealing
-from gateway.archive.workers import Job, Workers
+from gateway import metrics
+from gateway.compose_archive import Backend, Upkeep, open_archive
 from gateway.config import Config, host_and_port
 from gateway.dimse.server import DimseServer
 from gateway.security.ae_rules import AERules
-from gateway.security.audit import JsonLinesAudit
-from gateway.security.policy import RightsPolicy
 from gateway.security.tokens import Tokens
-from gateway.upkeep.lost_index import has_objects, is_empty
 from gateway.web import app as web_app
 from gateway.web.server import WebServer
-from storage.errors import Exhausted
-from storage.index import Documents
-from storage.index.postgres import PostgresIndex
-from storage.index.sql import SqlIndex
-from storage.index.sqlite import SqliteIndex
-from storage.objects import ObjectStore
-from storage.objects.disk import DiskStore
-from storage.objects.fallback import FallbackStore
-from storage.objects.folders import make_durable
-from storage.objects.noted import NotedStore
-from storage.objects.s3 import S3Store
-from storage.objects.s3_errors import Passing
-from storage.objects.s3_settings import parse_s3_url
-from storage.packs.blocks import BlockReader
-from storage.packs.cache import BlockCache
-from storage.packs.documents import PackDocuments
-from storage.packs.supply import MAX_STREAMS
 
 _HANG_UP_SECONDS = 3.0  # before the doors cut off what they still answer
-_STALE_UPLOAD_SECONDS = 2 * 24 * 3600  # longer than any upload takes
-_POSTGRES = ("postgresql", "postgres")
-_TIDY_SECONDS = 6 * 3600.0
-_JOURNAL_SECONDS = 60.0
-_LOOK_SECONDS = 5.0  # that the doors stay closed for an archive that does not answer
-_READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
 
 
 class Role(StrEnum):
@@ -74,57 +32,24 @@ class Role(StrEnum):
 class Gateway:
     """A composed gateway: what must be started, in order, and stopped."""
 
-    local: LocalArchive
-    places: Places
-    index: SqlIndex
-    lookout: Lookout
-    audit: JsonLinesAudit
+    backend: Backend
     dimse: DimseServer | None
     web: WebServer | None
-    workers: Workers | None
 
     def start(self) -> None:
         """Check that the archive works, then open the doors. Raises Unavailable, or OSError when a port is taken."""
-        try:
-            self.local.check()
-        except Exhausted as error:
-            # What is stored can be read all the same; stores are refused until there is room.
-            log.get(__name__).warning("nothing can be stored now", why=str(error))
-        stores = [self.places.spool, self.places.archive] if self._look_at_the_archive() else [self.places.spool]
-        self._look_for_a_lost_index(stores)
-        if self.workers is not None:
-            self.workers.start()
+        self.backend.start()
         if self.dimse is not None:
             self.dimse.start()
         if self.web is not None:
             self.web.start()
-
-    def _look_at_the_archive(self) -> bool:
-        """Whether it answers soon. What is wrong with its configuration must be put right first; what may pass by
-        itself is waited for, with the doors open.
-        """
-        try:
-            if self.lookout.look(_LOOK_SECONDS):
-                return True
-            why = f"the archive has not answered within {_LOOK_SECONDS:g} seconds"
-        except (Passing, Exhausted) as error:
-            why = str(error)
-        log.get(__name__).warning("the archive object store takes no packs now, or does not answer", why=why)
-        return False
-
-    def _look_for_a_lost_index(self, stores: Sequence[ObjectStore]) -> None:
-        if is_empty(self.index) and has_objects(stores):
-            log.get(__name__).error(
-                "the index is empty, but the object store holds instances: if the index was lost or moved, stop the "
-                "gateway and put it back, or run `gateway reindex`; until then what is stored cannot be found"
-            )
 
     def stop(self, timeout_seconds: float) -> None:
         """Close both doors at once, letting what was begun finish, then everything behind them.
 
         Shortly before the time is over nobody waits for a bucket any more, so that whoever did still gets an answer.
         """
-        closing = [part.stop for part in (self.dimse, self.web, self.workers) if part is not None]
+        closing = [part.stop for part in (self.dimse, self.web, self.backend.workers) if part is not None]
         threads = [Thread(target=stop, args=(timeout_seconds,)) for stop in closing]
         for thread in threads:
             thread.start()
@@ -132,165 +57,34 @@ class Gateway:
         for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
         if any(thread.is_alive() for thread in threads):
-            self.places.hang_up()
+            self.backend.places.hang_up()
         for thread in threads:
             thread.join()
-        self.index.close()
-        self.places.close()
-        self.audit.close()
+        self.backend.close()
 
 
 def compose(
     config: Config, only: Role | None = None, *, reuse_port: bool = False, with_workers: bool = True
 ) -> Gateway:
     """Everything that `config` asks for, opened but not yet listening. Raises Unavailable, OSError."""
-    _make(config.data)
-    places = open_places(config)
-    documents = PackDocuments({ARCHIVE: places.blocks})
-    index = open_index(config, documents)
-    upkeep = None
-    if with_workers and only in (None, Role.WORKERS):
-        upkeep = workers(
-            index,
-            places.stores,
-            documents,
-            places.blocks,
-            staging=places.packing,
-            sealing=sealing(config) if config.archive.seal else None,
-            chores=chores(places, index),
-        )
-    elif with_workers:
-        upkeep = cache_worker(index, places.blocks)
-    lookout = Lookout(places.archive.check, "archive")
-    local = LocalArchive(
-        places,
-        index,
-        ingest=config.ingest,
-        check_backlog=HighWater(index.backlog, config.spool.max_bytes).check,
-        trouble=lookout.trouble,
-        deleted=upkeep.nudge if upkeep is not None else lambda: None,
-    )
-    audit = JsonLinesAudit(folder(config, config.audit.folder, "audit"), config.audit.max_bytes_per_file)
-    archive = MeteredArchive(GuardedArchive(local, RightsPolicy(), audit))
-
+    upkeep = Upkeep.EVERYTHING if only in (None, Role.WORKERS) else Upkeep.CACHE
+    backend = open_archive(config, upkeep if with_workers else Upkeep.NOTHING)
     dimse = web = None
     if only in (None, Role.DIMSE):
-        rules = AERules(config.dimse, config.security, audit=audit)
-        dimse = DimseServer(archive, rules, config.dimse, reuse_port=reuse_port)
-    if only in (None, Role.WEB) or (only is Role.WORKERS and with_workers):
-        tokens = Tokens(config.security.tokens, audit=audit)
+        rules = AERules(config.dimse, config.security, audit=backend.audit)
+        dimse = DimseServer(backend.archive, rules, config.dimse, reuse_port=reuse_port)
+    if only is not Role.DIMSE:
+        tokens = Tokens(config.security.tokens, audit=backend.audit)
         application = web_app.build(
-            archive if only is not Role.WORKERS else None,
+            backend.archive if only is not Role.WORKERS else None,
             tokens.authenticate,
             config.web,
-            ready=archive.check,
+            ready=backend.archive.check,
             metrics_text=metrics.render,
             hosts=own_names(config),
         )
         web = WebServer(application, config.web, reuse_port=reuse_port)
-    return Gateway(local, places, index, lookout, audit, dimse, web, upkeep)
-
-
-def open_places(config: Config) -> Places:
-    """The object stores, and the folders for what is on its way. Raises Unavailable, OSError."""
-    with ExitStack() as opened:
-
-        def store(url: str, default: Path) -> DiskStore | S3Store:
-            return opened.enter_context(closing(_open_store(config, url, default)))
-
-        spool = store(config.spool.url, config.data / "objects")
-        archive = store(config.archive.url, config.data / "archive")
-        copy = store(config.copies.url, config.data) if config.copies.url else None
-        landing = spool if isinstance(spool, DiskStore) else store("", config.data / "staging")
-        assert isinstance(landing, DiskStore)
-        second = None if copy is None else NotedStore(copy, CopyReads())
-        packs = archive if second is None else FallbackStore(archive, second)
-        far = isinstance(archive, S3Store) or isinstance(copy, S3Store)
-        return Places(
-            spool,
-            archive,
-            packs,
-            BlockReader(packs, _open_cache(config) if far else None, second=second, max_streams=_max_streams(config)),
-            staging=landing.staging,
-            packing=archive.staging if isinstance(archive, DiskStore) else landing.staging,
-            copy=copy,
-            remote=frozenset(name for name, remote in ((SPOOL, landing is not spool), (ARCHIVE, far)) if remote),
-            check_room=landing.check_room,
-            close=opened.pop_all().close,
-            hang_up=lambda: _hang_up(spool, archive, copy),
-        )
-
-
-def _hang_up(*stores: DiskStore | S3Store | None) -> None:
-    for store in stores:
-        if isinstance(store, S3Store):
-            store.hang_up()
-
-
-def _open_store(config: Config, url: str, default: Path) -> DiskStore | S3Store:
-    if urlsplit(url).scheme == "s3":
-        return S3Store(parse_s3_url(url))
-    root = _path_of(url) if url else default
-    return DiskStore(root, min_free_bytes=config.spool.min_free_bytes)
-
-
-def _max_streams(config: Config) -> int:
-    """Half of the connections to a bucket: the rest is for those who read little, and for the workers."""
-    buckets = [url for url in (config.archive.url, config.copies.url) if url.startswith("s3:")]
-    return min((parse_s3_url(url).max_connections // 2 for url in buckets), default=MAX_STREAMS)
-
-
-def _open_cache(config: Config) -> BlockCache | None:
-    settings = config.archive.cache
-    if not settings.max_bytes:
-        return None
-    where = folder(config, settings.folder, "cache")
-    room = config.spool.min_free_bytes
-    return BlockCache(where, settings.max_bytes, min_free_bytes=room, looked=metrics.cache_looked)
-
-
-def open_index(config: Config, documents: Documents) -> SqlIndex:
-    """The catalogue; made or migrated when it is opened. `documents` gives it the metadata of sealed instances."""
-    path = index_file(config)
-    if path is None:
-        return PostgresIndex(config.index.url, group_max=config.index.group_max, documents=documents)
-    _make(path.parent)
-    return SqliteIndex(path, group_max=config.index.group_max, documents=documents)
-
-
-def index_file(config: Config) -> Path | None:
-    """Where the index lies; None when it is no file."""
-    if urlsplit(config.index.url).scheme in _POSTGRES:
-        return None
-    return _path_of(config.index.url) if config.index.url else config.data / "index.sqlite"
-
-
-def sealing(config: Config) -> Sealing:
-    """When and how series are sealed."""
-    return Sealing(
-        after_seconds=config.archive.seal_after_seconds,
-        series_bytes=config.archive.seal_bytes,
-        max_pack_bytes=config.archive.max_pack_bytes,
-        min_free_bytes=config.spool.min_free_bytes,
-        threads=_READ_AHEAD if urlsplit(config.spool.url).scheme == "s3" else 0,
-    )
-
-
-def chores(places: Places, index: SqlIndex) -> list[Job]:
-    """What the workers do beside their work on series: give up uploads that never came to their end, and leave nothing
-    that was deleted in the journal of the index.
-    """
-    buckets = [store for store in places.stores.values() if isinstance(store, S3Store)]
-
-    def tidy() -> bool:
-        for bucket in buckets:
-            bucket.remove_stale_uploads(_STALE_UPLOAD_SECONDS)
-        return False
-
-    found = [Job("tidy", tidy, _TIDY_SECONDS)] if buckets else []
-    if isinstance(index, SqliteIndex):
-        found.append(Job("journal", JournalEmptier(index.empty_journal).run_once, _JOURNAL_SECONDS))
-    return found
+    return Gateway(backend, dimse, web)
 
 
 def own_names(config: Config) -> list[str] | None:
@@ -299,24 +93,3 @@ def own_names(config: Config) -> list[str] | None:
         return None
     public = urlsplit(config.web.public_url).hostname
     return ["localhost", "127.0.0.1", "::1", host_and_port(config.web.listen)[0], *([public] if public else [])]
-
-
-def folder(config: Config, chosen: str, name: str) -> Path:
-    """The configured folder, or `name` below the data folder; made if it is not there."""
-    path = Path(chosen) if chosen else config.data / name
-    _make(path)
-    return path
-
-
-def _make(folder: Path) -> None:
-    try:
-        make_durable(folder)
-    except OSError as error:
-        raise OSError(error.errno, f"the folder {folder} cannot be used: {error.strerror}") from error
-
-
-def _path_of(url: str) -> Path:
-    """`sqlite:///relative` or `sqlite:////absolute`; `file:///absolute`."""
-    parts = urlsplit(url)
-    path = unquote(parts.path)
-    return Path(path.removeprefix("/")) if parts.scheme == "sqlite" else Path(path)

@@ -24,6 +24,7 @@ RANKS = [
     ["gateway.archive"],
     ["gateway.upkeep"],
     ["gateway.federation"],
+    ["gateway.compose_archive"],
     ["gateway.dimse", "gateway.web"],
     ["gateway.compose"],
     ["gateway.cli"],

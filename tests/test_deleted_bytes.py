@@ -13,7 +13,8 @@ import pytest
 
 from gateway.archive import AS_STORED, Expected, jobs
 from gateway.archive.sweeper import Sweeper
-from gateway.compose import Gateway, Role, compose
+from gateway.compose import Role, compose
+from gateway.compose_archive import Backend
 from gateway.config import Archive, Config, Copies, Spool, Web
 from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
@@ -35,17 +36,17 @@ def pixels(study: int, number: int) -> bytes:
     return random.Random(study * 100 + number).randbytes(512)
 
 
-def until(gateway: Gateway, condition: Callable[[], object], what: str) -> None:
+def until(backend: Backend, condition: Callable[[], object], what: str) -> None:
     """Wait until it comes true, while the workers are kept awake."""
-    assert gateway.workers is not None
+    assert backend.workers is not None
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, what
-        gateway.workers.nudge()
+        backend.workers.nudge()
         time.sleep(0.1)
 
 
-def store(gateway: Gateway, study: int, number: int) -> None:
+def store(backend: Backend, study: int, number: int) -> None:
     made = samples.ct(
         study,
         1,
@@ -54,26 +55,26 @@ def store(gateway: Gateway, study: int, number: int) -> None:
         ImageComments=comments(study, number),
         PatientID=f"ID-{study}-",
     )
-    with gateway.local.incoming() as incoming:
+    with backend.local.incoming() as incoming:
         incoming.write(samples.part10(made))
-        gateway.local.store(incoming, Expected(), by=BY)
+        backend.local.store(incoming, Expected(), by=BY)
 
 
-def read_all(gateway: Gateway, study: int) -> tuple[bytes, bytes]:
+def read_all(backend: Backend, study: int) -> tuple[bytes, bytes]:
     """All instances and all metadata of a study."""
-    parts = gateway.local.retrieve(Scope(f"{samples.ROOT}.{study}"), accept=[AS_STORED], by=BY)
+    parts = backend.local.retrieve(Scope(f"{samples.ROOT}.{study}"), accept=[AS_STORED], by=BY)
     data = b"".join(chunk for part in parts for chunk in part.chunks())
-    return data, b"".join(row for _, row in gateway.local.metadata(Scope(f"{samples.ROOT}.{study}"), by=BY))
+    return data, b"".join(row for _, row in backend.local.metadata(Scope(f"{samples.ROOT}.{study}"), by=BY))
 
 
-def delete(gateway: Gateway, study: int, number: int | None = None) -> None:
+def delete(backend: Backend, study: int, number: int | None = None) -> None:
     scope = Scope(f"{samples.ROOT}.{study}")
     if number is not None:
         scope = Scope(scope.study_uid, f"{scope.study_uid}.1", f"{scope.study_uid}.1.{number}")
-    gateway.local.delete(scope, by=BY)
+    backend.local.delete(scope, by=BY)
 
 
-def places_of(needle: bytes, folder: Path, gateway: Gateway) -> set[str]:
+def places_of(needle: bytes, folder: Path, backend: Backend) -> set[str]:
     """Where it is found: the first folder or file below `folder`, or the store of an object."""
     found: set[str] = set()
     for path in folder.rglob("*"):
@@ -82,7 +83,7 @@ def places_of(needle: bytes, folder: Path, gateway: Gateway) -> set[str]:
                 found.add(path.relative_to(folder).parts[0])
         except FileNotFoundError:
             continue  # it was just being removed
-    for name, kept in gateway.places.stores.items():
+    for name, kept in backend.places.stores.items():
         for meta in kept.scan():
             try:
                 data = kept.get(meta.key).read()
@@ -102,7 +103,7 @@ def laid_open(data: bytes) -> bytes:
 
 
 @pytest.fixture
-def gateway(tmp_path: Path, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
+def backend(tmp_path: Path, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Backend]:
     """Spool and copies in folders, the archive in a bucket; swept without grace for readers."""
     monkeypatch.setattr(jobs, "Sweeper", partial(Sweeper, grace_seconds=0))
     config = Config(
@@ -114,38 +115,38 @@ def gateway(tmp_path: Path, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -
     )
     running = compose(config, Role.WORKERS)
     running.start()
-    yield running
+    yield running.backend
     running.stop(30)
 
 
-def test_no_file_and_no_object_holds_what_was_deleted(gateway: Gateway, tmp_path: Path) -> None:
-    places = partial(places_of, folder=tmp_path, gateway=gateway)
+def test_no_file_and_no_object_holds_what_was_deleted(backend: Backend, tmp_path: Path) -> None:
+    places = partial(places_of, folder=tmp_path, backend=backend)
     for study, number in [(1, 1), (1, 2), (1, 3), (1, 4), (2, 1), (2, 2)]:
-        store(gateway, study, number)
+        store(backend, study, number)
     everywhere = {"archive", "copy", "copies"}
-    until(gateway, lambda: places(pixels(2, 1)) >= everywhere, "sealed and copied")
-    until(gateway, lambda: "spool" not in places(pixels(1, 1)), "swept out of the spool")
+    until(backend, lambda: places(pixels(2, 1)) >= everywhere, "sealed and copied")
+    until(backend, lambda: "spool" not in places(pixels(1, 1)), "swept out of the spool")
     for study in (1, 2):
-        data, rows = read_all(gateway, study)
+        data, rows = read_all(backend, study)
         assert pixels(study, 2) in data
         assert comments(study, 2).encode() in rows
     assert "data" in places(pixels(1, 2)), "the cache has it, or this test shows nothing"
 
-    store(gateway, 3, 1)
+    store(backend, 3, 1)
     for study, number in [(1, 2), (1, 4), (2, None), (3, None)]:
-        delete(gateway, study, number)
-    data, rows = read_all(gateway, 1)
+        delete(backend, study, number)
+    data, rows = read_all(backend, 1)
     assert [number for number in range(1, 5) if pixels(1, number) in data] == [1, 3]
     assert [number for number in range(1, 5) if comments(1, number).encode() in rows] == [1, 3]
 
     for study, number in REMOVED:
         for needle in (pixels(study, number), comments(study, number).encode()):
-            until(gateway, lambda needle=needle: not places(needle), f"{study}/{number} is still in {places(needle)}")
+            until(backend, lambda needle=needle: not places(needle), f"{study}/{number} is still in {places(needle)}")
     for study in (2, 3):
-        until(gateway, lambda study=study: not places(f"ID-{study}-".encode()), f"patient {study} is still there")
+        until(backend, lambda study=study: not places(f"ID-{study}-".encode()), f"patient {study} is still there")
     for study, number in KEPT:
         needle = pixels(study, number)
-        until(gateway, lambda needle=needle: places(needle) >= everywhere, "compacted and copied anew")
-    data, rows = read_all(gateway, 1)
+        until(backend, lambda needle=needle: places(needle) >= everywhere, "compacted and copied anew")
+    data, rows = read_all(backend, 1)
     assert [number for number in range(1, 5) if pixels(1, number) in data] == [1, 3]
     assert [number for number in range(1, 5) if comments(1, number).encode() in rows] == [1, 3]

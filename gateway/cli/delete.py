@@ -10,7 +10,7 @@ import typer
 from gateway.archive.guarded import GuardedArchive
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
-from gateway.compose import Gateway
+from gateway.compose_archive import Backend
 from gateway.config import ConfigError, load
 from gateway.security.caller import Caller, Right
 from gateway.security.policy import RightsPolicy
@@ -48,12 +48,12 @@ def delete(
     try:
         settings = load(config, {"data": data} if data is not None else {})
         scope = _scope(study, series, sop)
-        with opened(settings) as gateway:
+        with opened(settings) as backend:
             if not yes:
-                _ask(gateway, scope, as_json)
-            archive = GuardedArchive(gateway.local, RightsPolicy(), gateway.audit)
+                _ask(backend, scope, as_json)
+            archive = GuardedArchive(backend.local, RightsPolicy(), backend.audit)
             count = archive.delete(scope, by=by).instances
-            problem = _erase(gateway, scope, settings.spool.min_free_bytes) if now else ""
+            problem = _erase(backend, scope, settings.spool.min_free_bytes) if now else ""
     except (ConfigError, StorageError, OSError) as error:
         tale.end({}, "", NOT_DELETED, in_words(error))
         raise typer.Exit(NOT_DELETED) from None
@@ -71,9 +71,9 @@ def _scope(study: str, series: str, sop: str) -> Scope:
     )
 
 
-def _ask(gateway: Gateway, scope: Scope, as_json: bool) -> None:
+def _ask(backend: Backend, scope: Scope, as_json: bool) -> None:
     """Raises ConfigError unless a person at a terminal agrees, NotFound when there is nothing to agree to."""
-    found = gateway.index.locate(scope)
+    found = backend.index.locate(scope)
     if as_json or not _is_asked():
         raise ConfigError("nobody is there to be asked: write --yes to delete it")
     series = len({one.identity.series_uid for one in found})
@@ -86,11 +86,11 @@ def _is_asked() -> bool:
     return sys.stdin.isatty()
 
 
-def _erase(gateway: Gateway, scope: Scope, min_free_bytes: int) -> str:
+def _erase(backend: Backend, scope: Scope, min_free_bytes: int) -> str:
     """What keeps bytes from being gone, "" when nothing does."""
     try:
-        erase(gateway.places, gateway.index, scope, min_free_bytes=min_free_bytes)
-        if isinstance(gateway.index, SqliteIndex) and not gateway.index.empty_journal():
+        erase(backend.places, backend.index, scope, min_free_bytes=min_free_bytes)
+        if isinstance(backend.index, SqliteIndex) and not backend.index.empty_journal():
             return "somebody is reading the index: what was deleted stays in its journal until the gateway empties that"
     except (StorageError, OSError) as error:
         return f"not all bytes are gone: {in_words(error)}; the gateway goes on with it"

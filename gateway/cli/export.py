@@ -49,8 +49,8 @@ def export(
             raise ConfigError("a ZIP file is no DICOM medium: choose one of --zip and --dicomdir")
         settings = load(config, {"data": data} if data is not None else {})
         study = uid(study_uid, "Study Instance UID")
-        with opened(settings) as gateway, _medium(target, as_zip) as medium, tale.progress("instances"):
-            archive = GuardedArchive(gateway.local, RightsPolicy(), gateway.audit)
+        with opened(settings) as backend, _medium(target, as_zip) as medium, tale.progress("instances"):
+            archive = GuardedArchive(backend.local, RightsPolicy(), backend.audit)
             done = _export(archive, study, medium, dicomdir, by, tale)
     except (ConfigError, StorageError, OSError) as error:
         tale.end({}, "", FAILED, in_words(error))

@@ -11,7 +11,7 @@ import typer
 
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
-from gateway.compose import index_file
+from gateway.compose_archive import index_file
 from gateway.config import Config, ConfigError, load
 from gateway.upkeep.lost_index import is_empty
 from gateway.upkeep.rebuild import Done, Fate, rebuild
@@ -70,8 +70,8 @@ def _no_empty_file(settings: Config) -> Iterator[None]:
 
 
 def _run(settings: Config, tale: Tale, resume: bool, threads: int) -> int:
-    with opened(settings) as gateway:
-        if not resume and not is_empty(gateway.index):
+    with opened(settings) as backend:
+        if not resume and not is_empty(backend.index):
             raise ConfigError(
                 "the index is not empty. To go on with a rebuild that was interrupted, run it again with --resume; to "
                 "rebuild beside the index in use, name another place with --into, and then set [index] url to it"
@@ -80,7 +80,7 @@ def _run(settings: Config, tale: Tale, resume: bool, threads: int) -> int:
         started, problem = time.monotonic(), ""
         with tale.progress("instances"):
             try:
-                for done in rebuild(gateway.places, gateway.index, threads=threads):
+                for done in rebuild(backend.places, backend.index, threads=threads):
                     _tell(done, counts, tale)
             except StorageError as error:
                 if not counts:

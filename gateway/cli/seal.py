@@ -13,7 +13,7 @@ from gateway.archive.leases import Busy
 from gateway.archive.sealer import PartlySealed, Sealer
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
-from gateway.compose import Gateway, sealing
+from gateway.compose_archive import Backend, sealing
 from gateway.config import Config, ConfigError, load
 from storage.dicom.identity import Scope, uid
 from storage.errors import Exhausted, NotFound, StorageError, Unavailable
@@ -48,8 +48,8 @@ def seal(
             raise ConfigError("name a study (and a series of it), or write --all")
         settings = load(config, {"data": data} if data is not None else {})
         scope = _scope(study, series) if study else None
-        with opened(settings) as gateway:
-            status = _run(gateway, settings, scope, tale)
+        with opened(settings) as backend:
+            status = _run(backend, settings, scope, tale)
     except (ConfigError, StorageError, OSError) as error:
         tale.end({}, "", NOT_RUN, in_words(error))
         raise typer.Exit(NOT_RUN) from None
@@ -60,9 +60,9 @@ def _scope(study: str, series: str) -> Scope:
     return Scope(uid(study, "Study Instance UID"), uid(series, "Series Instance UID") if series else None)
 
 
-def _run(gateway: Gateway, settings: Config, scope: Scope | None, tale: Tale) -> int:
-    index = gateway.index
-    sealer = Sealer(index, gateway.places.stores, staging=gateway.places.packing, sealing=sealing(settings))
+def _run(backend: Backend, settings: Config, scope: Scope | None, tale: Tale) -> int:
+    index = backend.index
+    sealer = Sealer(index, backend.places.stores, staging=backend.places.packing, sealing=sealing(settings))
     if scope is None:
         found: Iterable[Series] = everything_loose(index)
         total = index.backlog().series

@@ -52,10 +52,10 @@ def verify(
 def _run(settings: Config, tale: Tale, study: Scope | None, repair: bool, threads: int) -> int:
     counts: Counter[str] = Counter(objects=0, bytes=0, findings=0, repaired=0, young=0, doomed=0)
     problem, again_at = "", 0
-    with opened(settings) as gateway, tale.progress("objects"):
+    with opened(settings) as backend, tale.progress("objects"):
         try:
-            lost = look_for_a_lost_index(gateway.places, gateway.index) if study is None else ()
-            verifying = verified(gateway.places, gateway.index, study, repair=repair, threads=threads)
+            lost = look_for_a_lost_index(backend.places, backend.index) if study is None else ()
+            verifying = verified(backend.places, backend.index, study, repair=repair, threads=threads)
             for checked in chain(lost, verifying):
                 _tell(checked, counts, tale)
                 again_at = max(again_at, checked.again_at)

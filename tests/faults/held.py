@@ -123,8 +123,8 @@ def _gated(act: Callable[..., Any], gate: Callable[[], None], *, first: bool) ->
 def delete(data: Path, *uids: str) -> None:
     """Delete a study, series or instance, beside a gateway that runs."""
     operator = Caller("operator", "", "command", frozenset(Right))
-    with opened(load(None, {"data": data})) as gateway:
-        gateway.local.delete(Scope(*uids), by=operator)
+    with opened(load(None, {"data": data})) as backend:
+        backend.local.delete(Scope(*uids), by=operator)
 
 
 if __name__ == "__main__":

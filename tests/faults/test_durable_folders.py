@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose import Role, compose
+from gateway.compose_archive import open_archive
 from gateway.config import Config
 from storage.errors import Unavailable
 from storage.objects import folders
@@ -74,6 +74,6 @@ def test_a_root_whose_parent_cannot_be_flushed_is_unavailable(
 
 def test_a_gateway_flushes_every_folder_that_it_makes(tmp_path: Path, flushed: list[Path]) -> None:
     data = tmp_path / "new" / "data"
-    compose(Config(data=data), Role.WEB).stop(1)
+    open_archive(Config(data=data)).close()
     assert {tmp_path, tmp_path / "new", data} <= set(flushed)
     assert all(Path(folder).is_dir() for folder in (data / "objects", data / "audit"))

@@ -30,8 +30,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("GATEWAY_SPOOL__MIN_FREE_BYTES", "0")
     monkeypatch.setattr(command, "erase", partial(erase, grace_seconds=0.0))
     folder = tmp_path / "data"
-    with opened(load(None, {"data": folder}), must_exist=False) as gateway:
-        archive = Archive(gateway.index, gateway.places.stores, gateway.places.packing, microseconds)
+    with opened(load(None, {"data": folder}), must_exist=False) as backend:
+        archive = Archive(backend.index, backend.places.stores, backend.places.packing, microseconds)
         archive.store(1, 1, (1, 2, 3))
         archive.sealer().seal_series(STUDY, SERIES)
         archive.store(1, 2, (1, 2, 3))
@@ -45,9 +45,9 @@ def delete(*words: Any) -> Result:
 
 def found(folder: Path, *uids: str) -> int:
     """How many instances of this are found."""
-    with opened(load(None, {"data": folder})) as gateway:
+    with opened(load(None, {"data": folder})) as backend:
         try:
-            return len(gateway.index.locate(Scope(*uids)))
+            return len(backend.index.locate(Scope(*uids)))
         except NotFound:
             return 0
 
@@ -142,21 +142,21 @@ def test_when_the_store_goes_away_it_is_deleted_and_the_bytes_are_not_gone(
     assert result.exit_code == 1
     assert "not all bytes are gone: no route to host" in result.stderr
     assert found(data, STUDY) == 0
-    with opened(load(None, {"data": data})) as gateway:
-        erase(gateway.places, gateway.index, Scope(STUDY), grace_seconds=0.0)
+    with opened(load(None, {"data": data})) as backend:
+        erase(backend.places, backend.index, Scope(STUDY), grace_seconds=0.0)
     assert holding(data, STUDY) == []
 
 
 def test_while_another_is_at_the_series_it_waits(data: Path) -> None:
     pauses: list[float] = []
-    with opened(load(None, {"data": data})) as gateway:
-        gateway.index.lease(f"seal/{STUDY}/{SERIES}", "another", 3600)
-        gateway.index.remove(Scope(STUDY, SERIES, INSTANCE))
+    with opened(load(None, {"data": data})) as backend:
+        backend.index.lease(f"seal/{STUDY}/{SERIES}", "another", 3600)
+        backend.index.remove(Scope(STUDY, SERIES, INSTANCE))
 
         def give_back(seconds: float) -> None:
             pauses.append(seconds)
-            gateway.index.release(f"seal/{STUDY}/{SERIES}", "another")
+            backend.index.release(f"seal/{STUDY}/{SERIES}", "another")
 
-        erase(gateway.places, gateway.index, Scope(STUDY, SERIES, INSTANCE), grace_seconds=0.0, pause=give_back)
+        erase(backend.places, backend.index, Scope(STUDY, SERIES, INSTANCE), grace_seconds=0.0, pause=give_back)
     assert pauses
     assert holding(data, INSTANCE) == []

@@ -26,8 +26,8 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The data folder of an archive with two studies: of two series, and of one."""
     monkeypatch.setenv("GATEWAY_SPOOL__MIN_FREE_BYTES", "0")
     folder = tmp_path / "data"
-    with opened(settings(folder), must_exist=False) as gateway:
-        archive = Archive(gateway.index, gateway.places.stores, gateway.places.packing, lambda: 1)
+    with opened(settings(folder), must_exist=False) as backend:
+        archive = Archive(backend.index, backend.places.stores, backend.places.packing, lambda: 1)
         archive.store(1, 1, (1, 2))
         archive.store(1, 2, (1,))
         archive.store(2, 1, (1,))
@@ -47,8 +47,8 @@ def told(result: Result) -> list[dict[str, Any]]:
 
 
 def sealed(folder: Path) -> list[str]:
-    with opened(settings(folder)) as gateway:
-        return [pack.series_uid for pack in gateway.index.packs()]
+    with opened(settings(folder)) as backend:
+        return [pack.series_uid for pack in backend.index.packs()]
 
 
 def test_a_series_alone(data: Path) -> None:
@@ -84,10 +84,10 @@ def test_everything(data: Path) -> None:
 
 
 def test_beside_a_worker_that_is_killed_it_waits_for_its_lease(data: Path) -> None:
-    with opened(settings(data)) as gateway, SeriesLease(gateway.index, STUDY, SERIES, seconds=2):
+    with opened(settings(data)) as backend, SeriesLease(backend.index, STUDY, SERIES, seconds=2):
         pass  # given back
-    with opened(settings(data)) as gateway:
-        assert gateway.index.lease(f"seal/{STUDY}/{SERIES}", "killed", 0.5)
+    with opened(settings(data)) as backend:
+        assert backend.index.lease(f"seal/{STUDY}/{SERIES}", "killed", 0.5)
     assert seal(STUDY, SERIES, "--data", data).exit_code == 0
     assert sealed(data) == [SERIES]
 

@@ -28,11 +28,11 @@ FILES = [samples.part10(samples.ct(1, series, number)) for series in (1, 2) for 
 def data(tmp_path: Path) -> Path:
     """A data folder with a study of two series, the first of them sealed."""
     folder = tmp_path / "data"
-    with opened(config(folder), must_exist=False) as gateway:
+    with opened(config(folder), must_exist=False) as backend:
         for file in FILES:
-            with gateway.local.incoming() as incoming:
+            with backend.local.incoming() as incoming:
                 incoming.write(file)
-                gateway.local.store(incoming, Expected(), by=BY)
+                backend.local.store(incoming, Expected(), by=BY)
     assert run("seal", STUDY, f"{STUDY}.1", "--data", folder).exit_code == 0
     return folder
 

@@ -6,11 +6,10 @@ import httpx
 import pytest
 
 from gateway.archive.places import ARCHIVE, COPY, SPOOL
-from gateway.compose import Gateway, Role, _max_streams, chores, compose, open_places
-from gateway.config import Archive, ArchiveCache, Config, ConfigError, Copies, Index, Section, Spool, Web
+from gateway.compose import Gateway, Role, compose
+from gateway.compose_archive import chores
+from gateway.config import Archive, Config, ConfigError, Copies, Index, Section, Spool, Web
 from storage.objects import s3_check
-from storage.objects.disk import DiskStore
-from storage.objects.fallback import FallbackStore
 from storage.objects.s3 import S3Store
 from tests.seaweed import Seaweed
 
@@ -21,57 +20,6 @@ BUCKET = "s3://bucket/prefix?endpoint=http://127.0.0.1:1"
 def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
-
-
-def test_by_default_all_lies_in_folders_of_the_data_folder(tmp_path: Path) -> None:
-    places = open_places(Config(data=tmp_path))
-    assert set(places.stores) == {SPOOL, ARCHIVE}
-    assert (places.remote, places.packs is places.archive) == (frozenset(), True)
-    places.archive.put("packs/1", [b"x"])
-    assert (tmp_path / "archive" / "packs" / "1").read_bytes() == b"x"
-    assert places.staging.is_relative_to(tmp_path / "objects")
-    assert places.packing.is_relative_to(tmp_path / "archive")
-    assert not (tmp_path / "cache").exists()
-    places.close()
-
-
-@pytest.mark.parametrize(
-    ("config", "remote"),
-    [
-        ({"archive": Archive(url=BUCKET)}, {ARCHIVE}),
-        ({"spool": Spool(url=BUCKET)}, {SPOOL}),
-        ({"spool": Spool(url=BUCKET), "archive": Archive(url=BUCKET)}, {SPOOL, ARCHIVE}),
-        ({"copies": Copies(url=BUCKET)}, {ARCHIVE}),
-    ],
-    ids=["archive", "spool", "both", "copy"],
-)
-def test_what_comes_from_a_bucket_is_remote_and_what_is_on_its_way_is_in_a_folder(
-    tmp_path: Path, config: dict[str, Spool | Archive | Copies], remote: set[str]
-) -> None:
-    places = open_places(Config.model_validate({"data": tmp_path, **config}))
-    assert places.remote == remote
-    assert isinstance(places.spool, S3Store if SPOOL in remote else DiskStore)
-    assert isinstance(places.packs, FallbackStore) is (COPY in places.stores)
-    assert places.staging.is_relative_to(tmp_path)
-    assert places.packing.is_relative_to(tmp_path)
-    assert (tmp_path / "cache").exists() is (ARCHIVE in remote)
-    places.close()
-    assert not places.staging.exists()
-
-
-def test_slow_readers_may_have_half_of_the_connections_to_a_bucket(tmp_path: Path) -> None:
-    few, many = Archive(url=f"{BUCKET}&max_connections=9"), Copies(url=BUCKET.replace("prefix", "copy"))
-    assert _max_streams(Config(data=tmp_path, archive=few)) == 4
-    assert _max_streams(Config(data=tmp_path, copies=many)) == 32
-    assert _max_streams(Config(data=tmp_path, archive=few, copies=many)) == 4
-    assert _max_streams(Config(data=tmp_path)) == 32
-
-
-def test_the_cache_can_be_elsewhere_or_nowhere(tmp_path: Path) -> None:
-    for number, cache in enumerate((ArchiveCache(folder=str(tmp_path / "fast")), ArchiveCache(max_bytes=0))):
-        open_places(Config(data=tmp_path / str(number), archive=Archive(url=BUCKET, cache=cache))).close()
-        assert not (tmp_path / str(number) / "cache").exists()
-    assert (tmp_path / "fast").is_dir()
 
 
 @pytest.mark.parametrize(
@@ -110,15 +58,15 @@ def test_uploads_that_never_came_to_their_end_are_given_up_in_every_bucket(
     config = Config(data=tmp_path, spool=Spool(url=BUCKET), archive=Archive(url=BUCKET), copies=Copies(url=copy))
     gateway = compose(config, Role.WORKERS)
     assert "tidy" in acts(gateway)
-    (tidy,) = [job for job in chores(gateway.places, gateway.index) if job.act == "tidy"]
+    (tidy,) = [job for job in chores(gateway.backend.places, gateway.backend.index) if job.act == "tidy"]
     assert tidy.run() is False
-    assert tidied == [(store, 2 * 24 * 3600) for store in gateway.places.stores.values()]
+    assert tidied == [(store, 2 * 24 * 3600) for store in gateway.backend.places.stores.values()]
     gateway.stop(1)
 
 
 def acts(gateway: Gateway) -> set[str]:
     """The jobs of its workers."""
-    return set() if gateway.workers is None else {thread.name for thread in gateway.workers._threads}
+    return set() if gateway.backend.workers is None else {thread.name for thread in gateway.backend.workers._threads}
 
 
 def test_what_is_to_stay_loose_is_not_sealed_and_the_other_work_is_done(tmp_path: Path) -> None:
@@ -130,7 +78,7 @@ def test_what_is_to_stay_loose_is_not_sealed_and_the_other_work_is_done(tmp_path
 
 def test_workers_beside_others_are_left_to_one_process(tmp_path: Path) -> None:
     gateway = compose(Config(data=tmp_path), with_workers=False)
-    assert (gateway.workers, gateway.web is None, gateway.dimse is None) == (None, False, False)
+    assert (gateway.backend.workers, gateway.web is None, gateway.dimse is None) == (None, False, False)
     gateway.stop(1)
 
 
@@ -159,7 +107,7 @@ def test_a_server_that_writes_a_key_twice_will_do_everywhere(
     gateway = compose(Config.model_validate({"data": tmp_path, "web": web, **section[place]}), Role.WORKERS)
     try:
         gateway.start()
-        store = gateway.places.stores[place]
+        store = gateway.backend.places.stores[place]
         assert isinstance(store, S3Store) and not store.exclusive
     finally:
         gateway.stop(30)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.compose import open_index
+from gateway.compose_archive import open_index
 from gateway.config import Config, ConfigError
 from storage.index.postgres import PostgresIndex
 from storage.index.sqlite import SqliteIndex

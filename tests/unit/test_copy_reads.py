@@ -8,7 +8,7 @@ import structlog.testing
 from gateway import metrics
 from gateway.archive import seldom
 from gateway.archive.copy_reads import CopyReads
-from gateway.compose import open_places
+from gateway.compose_archive import open_places
 from gateway.config import Config, Copies
 from storage.errors import NotFound
 

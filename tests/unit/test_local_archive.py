@@ -11,7 +11,7 @@ import pytest
 
 from gateway.archive import AS_STORED, Expected, Receipt, local, tombstones
 from gateway.archive.local import LocalArchive
-from gateway.compose import Role, compose
+from gateway.compose_archive import open_archive
 from gateway.config import Config, Ingest, Spool
 from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
@@ -552,13 +552,13 @@ def test_the_check_names_what_is_wrong(house: House, monkeypatch: pytest.MonkeyP
 
 def test_what_is_received_leaves_the_reserve_of_the_disk_alone(tmp_path: Path) -> None:
     config = Config(data=tmp_path / "data", spool=Spool(min_free_bytes=1 << 60))
-    gateway = compose(config, Role.WEB)
-    with gateway.local.incoming() as incoming:
+    backend = open_archive(config)
+    with backend.local.incoming() as incoming:
         incoming.write(b"x" * config.ingest.memory_bytes_per_instance)
         with pytest.raises(Exhausted, match="full"):
             incoming.write(b"x")
-        assert [path.stat().st_size for path in gateway.places.staging.iterdir()] == [0]
-    gateway.stop(1)
+        assert [path.stat().st_size for path in backend.places.staging.iterdir()] == [0]
+    backend.close()
 
 
 def test_frames_and_values_wait_for_a_version_that_stays(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
