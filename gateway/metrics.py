@@ -72,7 +72,7 @@ _packed_bytes = Counter(
 )
 _upkeep_failures = Counter(
     "gateway_upkeep_failures",
-    "Attempts of the workers that failed and are made again, by act (seal, compact, copy, sweep).",
+    "Attempts of the workers that failed and are made again, by act (seal, compact, copy, sweep, delete).",
     ("act",),
     registry=_REGISTRY,
 )
@@ -180,7 +180,7 @@ def packed(act: str, instances: int, length: int) -> None:
 
 
 def upkeep_failed(act: str) -> None:
-    """A worker could not seal, compact, copy or sweep (`act`) something; it will try again."""
+    """A worker could not seal, compact, copy, sweep or delete (`act`) something; it will try again."""
     _upkeep_failures.labels(act).inc()
 
 

@@ -1,6 +1,7 @@
 """Which jobs keep an archive in shape, and how often each looks whether there is something to do."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from threading import Event
 
@@ -11,6 +12,7 @@ from gateway.archive.places import COPY
 from gateway.archive.sealer import Sealer, Sealing
 from gateway.archive.spent import SpentTombstones
 from gateway.archive.sweeper import Sweeper
+from gateway.archive.unfinished import UnfinishedDeletions
 from gateway.archive.workers import Job, Workers
 from storage.index import Documents, PackingIndex
 from storage.objects import ObjectStore
@@ -18,6 +20,7 @@ from storage.packs.blocks import BlockReader
 
 _SEAL_SECONDS, _COMPACT_SECONDS, _COPY_SECONDS, _SWEEP_SECONDS, _TOMBSTONES_SECONDS = 5.0, 10.0, 10.0, 10.0, 3600.0
 _CACHE_SECONDS = 600.0
+_UNFINISHED_SECONDS = 300.0
 
 
 def workers(
@@ -48,10 +51,17 @@ def workers(
         jobs.append(Job("copy", lambda: copier.run_once().done > 0, _COPY_SECONDS))
     sweeper = Sweeper(index, stores, stop=stop, deleted=blocks.forget)
     jobs.append(Job("sweep", lambda: sweeper.run_once() > 0, _SWEEP_SECONDS))
+    unfinished = UnfinishedDeletions(index, stores, stop=stop)
+    jobs.append(Job("delete", partial(_finish, unfinished), _UNFINISHED_SECONDS))
     spent = SpentTombstones(index, stores, stop=stop)
     jobs.append(Job("tombstones", lambda: spent.run_once() > 0, _TOMBSTONES_SECONDS))
     jobs.append(_cache_job(index, blocks, stop))
     return Workers(jobs, stop=stop)
+
+
+def _finish(deletions: UnfinishedDeletions) -> bool:
+    deletions.run_once()
+    return False  # those that are too young are looked at the next time
 
 
 def cache_worker(index: PackingIndex, blocks: BlockReader) -> Workers:

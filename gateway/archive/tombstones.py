@@ -108,10 +108,11 @@ def scan(store: ObjectStore, study_uid: str | None = None, *, after: str = "") -
     to pass over it would be to bring back what was deleted.
     """
     for meta in store.scan(PREFIX if study_uid is None else f"{PREFIX}{study_uid}/", after=after):
-        yield meta.key, _read(store, meta)
+        yield meta.key, read(store, meta)
 
 
-def _read(store: ObjectStore, meta: ObjectMeta) -> Tombstone:
+def read(store: ObjectStore, meta: ObjectMeta) -> Tombstone:
+    """One that was listed. Raises NotFound when it is gone, Unavailable when it cannot be read."""
     if meta.length > _MAX_BYTES:
         raise Unavailable(f"the tombstone {meta.key} is larger than one can be")
     with store.get(meta.key) as body:

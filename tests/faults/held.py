@@ -21,6 +21,7 @@ from gateway.archive.compactor import Compactor
 from gateway.archive.sealer import Sealer
 from gateway.archive.steps import STEPS
 from gateway.archive.sweeper import Sweeper
+from gateway.archive.unfinished import UnfinishedDeletions
 from gateway.cli import app
 from gateway.cli.closed_doors import opened
 from gateway.config import load
@@ -77,6 +78,7 @@ class Held:
 def main(point: str, folder: str, *arguments: str) -> None:
     """See above."""
     _hold(point, _gate(Path(folder)))
+    UnfinishedDeletions.__init__.__kwdefaults__["patience_seconds"] = 0.0  # who put the tombstone was killed
     if arguments[0] == "delete":
         delete(Path(arguments[1]), *arguments[2:])
     else:

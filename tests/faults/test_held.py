@@ -178,6 +178,36 @@ def delete_and_reindex(tmp_path: Path, *, compacting: Sequence[str], indexing: S
         run(gateway, "verify")
 
 
+def test_a_deletion_that_was_killed_is_finished_when_the_gateway_starts_again(tmp_path: Path) -> None:
+    """Nobody asks for it again; half of what it names is sealed."""
+    ledger, data = Ledger(), str(tmp_path / "data")
+    gateway = GatewayProcess(tmp_path / "data", env=LOOSE)
+    study, series = f"{samples.ROOT}.1", f"{samples.ROOT}.2.1"
+    with gateway:
+        with sending(gateway, ledger, [samples.ct(n, 1, m) for n in (1, 2) for m in range(1, 4)]):
+            pass
+        run(gateway, "seal", "--all")
+        with sending(gateway, ledger, [samples.ct(n, 1, m) for n in (1, 2) for m in range(4, 6)]):
+            pass
+    for uids in ((study,), (f"{samples.ROOT}.2", series, f"{series}.2")):
+        with Held(point(tmp_path, ANNOUNCED), "delete", data, *uids):
+            pass
+        strike(ledger, uids)
+    gateway.program = point(tmp_path, ANNOUNCED).program  # which nobody is at; the workers do not wait for the dead
+    with gateway:
+        until(lambda: count(gateway, "studies") == 1, "the study goes")
+        until(lambda: instances_of(gateway, series) == 4, "the instance goes")
+        ledger.check_all(gateway)
+    gateway.program = ("-m", "gateway")
+    run(gateway, "verify")
+
+
+def instances_of(gateway: GatewayProcess, series_uid: str) -> int:
+    with closing(sqlite3.connect(gateway.data / "index.sqlite", timeout=60)) as connection:
+        [[found]] = connection.execute("SELECT instance_count FROM series WHERE series_uid = ?", [series_uid])
+        return int(found)
+
+
 def strike(ledger: Ledger, uids: Sequence[str]) -> None:
     """What is below these UIDs was deleted."""
     for key in [key for key in ledger.sent if key[: len(uids)] == tuple(uids)]:
