@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from blake3 import blake3
 
-from storage.dicom.digest import InstanceDigest
+from storage.dicom.digest import HEADER_DIGEST_BYTES, InstanceDigest
 from storage.dicom.frames import FrameTable, Span
 from storage.dicom.instance import BulkValue
 from storage.objects import Body, ObjectStore
@@ -30,6 +30,11 @@ class Generated(NamedTuple):
     packed: PackedInstance
     metadata: bytes
     data: bytes
+
+    @property
+    def header_digest(self) -> bytes:
+        """Of what lies before the data set."""
+        return blake3(self.data[: self.packed.header_length]).digest(HEADER_DIGEST_BYTES)
 
 
 def generated(number: int | None, length: int = 3000, *, uid: int = 0, revision: int = 1, seed: int = 0) -> Generated:

@@ -124,14 +124,20 @@ class Landing:
         """Raises NotFound, Damaged, Invalid, Unavailable."""
         location = held.location
         with self._places.spool.get(location.key, (location.offset, location.length)) as body:
-            for _ in verified_chunks(body.chunks(), held.transfer_syntax, held.header_length, held.digest):
+            chunks = verified_chunks(
+                body.chunks(), held.transfer_syntax, held.header_length, held.digest, held.header_digest
+            )
+            for _ in chunks:
                 pass
 
     def _heal(self, held: Stored, instance: Instance, incoming: Incoming, *, lost: bool) -> None:
-        """Put the object anew, unless somebody else has put it first."""
+        """Put the object anew, unless somebody else has put it first. It must become what it was to the last byte: the
+        same data set with other file meta information (another sender's) is not what the index has the digests of.
+        """
         location = held.location
+        before = (location.offset, location.length, held.header_length, held.header_digest)
         length = len(instance.preface) + len(incoming)
-        if location.offset or (location.length, held.header_length) != (length, instance.header_length):
+        if before != (0, length, instance.header_length, instance.header_digest):
             raise Unavailable("the stored object of this instance is damaged, and these bytes cannot take its place")
         with suppress(Conflict):
             self._put(location.key, instance, incoming, if_absent=lost)

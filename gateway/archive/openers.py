@@ -1,7 +1,7 @@
 """What opens a stored instance, wherever it lies now: loose or in a pack, in a folder or in a bucket.
 
 What comes from a pack is verified before it is handed on, by the digests of its blocks. So is what comes over a
-network: a whole instance by its digest, a span of a loose instance by fetching all of it first. Loose objects in a
+network: a whole instance by its digests, a span of a loose instance by fetching all of it first. Loose objects in a
 folder are read as they are: they were written minutes ago, and sealing verifies them.
 """
 
@@ -50,14 +50,7 @@ class Openers:
         """What verifies the whole instance on its way out, when it comes over a network."""
         if stored.location.store not in self._places.remote:
             return ()
-        return (
-            partial(
-                verified_chunks,
-                transfer_syntax=stored.transfer_syntax,
-                header_length=stored.header_length,
-                digest=stored.digest,
-            ),
-        )
+        return (_verified(stored),)
 
     def _open(self, stored: Stored, span: Span) -> Body:
         location = stored.location
@@ -144,8 +137,7 @@ class _Following:
     def _fetched(self) -> FileBody:
         stored = self._stored
         with self._open_at(stored, (stored.location.offset, stored.location.length)) as body:
-            chunks = verified_chunks(body.chunks(), stored.transfer_syntax, stored.header_length, stored.digest)
-            return kept(chunks, self._places.staging, self._places.check_room)
+            return kept(_verified(stored)(body.chunks()), self._places.staging, self._places.check_room)
 
     def _follow(self) -> None:
         """Raises NotFound when it has gone from where it is said to lie, or is another by now."""
@@ -154,3 +146,13 @@ class _Following:
         if now.location == before.location or same != (before.digest, before.header_length, before.location.length):
             raise NotFound("the stored object of an instance is not there")
         self._stored = now
+
+
+def _verified(stored: Stored) -> Step:
+    return partial(
+        verified_chunks,
+        transfer_syntax=stored.transfer_syntax,
+        header_length=stored.header_length,
+        digest=stored.digest,
+        header_digest=stored.header_digest,
+    )

@@ -187,7 +187,13 @@ class Sealer:
     def _add(self, writer: PackWriter, series: Scope, one: Opened) -> None:
         location = one.loose.location
         try:
-            writer.add(one.loose.packed, one.loose.metadata, one.chunks(), superseded=one.loose.superseded)
+            writer.add(
+                one.loose.packed,
+                one.loose.metadata,
+                one.chunks(),
+                header_digest=one.loose.header_digest,
+                superseded=one.loose.superseded,
+            )
         except NotFound:
             assert series.series_uid is not None
             still = self._index.loose(series.study_uid, series.series_uid)

@@ -33,6 +33,7 @@ class Instance:
     preface: bytes  # empty when the bytes were a whole Part 10 file; else the preamble and file meta they lacked
     header_length: int
     digest: bytes  # BLAKE3, 32 bytes, over the transfer syntax UID (ASCII) and the data set as received
+    header_digest: bytes  # BLAKE3, 16 bytes, over the first `header_length` bytes of the stored object
     dataset: JsonDataset  # the DICOM JSON Model without group 0002, ascending tags
     metadata: bytes  # the same, encoded; each bulk value as "BulkDataURI":"bulkdata/{path}", relative to the instance
     frames: FrameTable

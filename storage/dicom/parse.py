@@ -63,12 +63,14 @@ def _parse(view: memoryview, forget: Forget) -> Instance:
     preface = meta.preface
     if preface is None:
         preface = filemeta.build(identity.sop_class, identity.sop_uid, transfer_syntax)
+    digest = _digest(transfer_syntax, preface, view, start, forget)
     return Instance(
         identity=identity,
         transfer_syntax=transfer_syntax,
         preface=preface,
         header_length=len(preface) + start,
-        digest=_digest(transfer_syntax, view, start, forget),
+        digest=digest.digest(),
+        header_digest=digest.header_digest(),
         dataset=reading.dataset,
         metadata=_encoded(reading.dataset),
         frames=frames,
@@ -170,13 +172,15 @@ def _encoded(dataset: JsonDataset) -> bytes:
     return metadata
 
 
-def _digest(transfer_syntax: str, view: memoryview, start: int, forget: Forget) -> bytes:
-    hasher = InstanceDigest(transfer_syntax)
-    for position in range(start, len(view), _STEP):
+def _digest(transfer_syntax: str, preface: bytes, view: memoryview, start: int, forget: Forget) -> InstanceDigest:
+    """Of the object as it will be stored: the preface and the bytes as received, whose data set begins at `start`."""
+    digest = InstanceDigest(transfer_syntax, len(preface) + start)
+    digest.update(preface)
+    for position in range(0, len(view), _STEP):
         after = min(position + _STEP, len(view))
-        hasher.update(view[position:after])
+        digest.update(view[position:after])
         forget(position, after)
-    return hasher.digest()
+    return digest
 
 
 def _keep(start: int, end: int) -> None:

@@ -50,6 +50,7 @@ class Stored:
     header_length: int
     digest: bytes
     revision: int
+    header_digest: bytes | None = None  # of what lies before the data set of a loose object; None in a pack
     blocks: Blocks | None = None  # of the pack that it lies in; None for a loose object
 
 
@@ -111,6 +112,7 @@ class LooseInstance:
     packed: PackedInstance
     location: Location
     metadata: bytes
+    header_digest: bytes  # as `Instance.header_digest`
     superseded: bool = False
 
 

@@ -39,6 +39,7 @@ _COLUMNS = (
     "offset",
     "length",
     "header_length",
+    "header_digest",
     "digest",
     "received_at",
     "source",
@@ -128,7 +129,7 @@ def _instance(session: Session, one: Series, name: _Name) -> LooseInstance | Non
 
 
 def _loose_instance(name: _Name, row: Any, is_superseded: bool) -> LooseInstance:
-    sop_class, number, syntax, store, key, offset, length, header_length, digest, *more = row
+    sop_class, number, syntax, store, key, offset, length, header_length, header_digest, digest, *more = row
     received_at, source, repair, attributes, metadata, frames, bulk = more
     packed = PackedInstance(
         sop_uid=name.sop_uid,
@@ -147,4 +148,5 @@ def _loose_instance(name: _Name, row: Any, is_superseded: bool) -> LooseInstance
         frames=FrameTable.from_bytes(frames),
         bulk=documents.bulk_from_bytes(bulk),
     )
-    return LooseInstance(packed, Location(store, key, offset, length), bytes(metadata), is_superseded)
+    place = Location(store, key, offset, length)
+    return LooseInstance(packed, place, bytes(metadata), bytes(header_digest), is_superseded)

@@ -58,6 +58,7 @@ def _version() -> "list[Column[object]]":
         Column("offset", BigInteger, nullable=False),
         Column("length", BigInteger, nullable=False),
         Column("header_length", BigInteger, nullable=False),
+        Column("header_digest", LargeBinary, nullable=False),
         Column("revision", Integer, nullable=False),
         Column("received_at", BigInteger, nullable=False),  # microseconds since 1970-01-01 UTC, as all moments here
         Column("source", _Text, nullable=False),

@@ -36,6 +36,7 @@ _LOOSE = select(
     instances.c.offset,
     instances.c.length,
     instances.c.header_length,
+    instances.c.header_digest,
     instances.c.received_at,
 ).where(instances.c.study_id == bindparam("study"))
 _LOOSE_OF_SERIES = _LOOSE.where(instances.c.series_id == bindparam("one_series"))
@@ -70,13 +71,22 @@ class Loose(NamedTuple):
     offset: int
     length: int
     header_length: int
+    header_digest: bytes
     received_at: int
 
     def stored(self, of: Series) -> Stored:
         """What reading it needs."""
         identity = Identity(of.study_uid, of.series_uid, self.sop_uid, self.sop_class)
         place = Location(self.store, self.key, self.offset, self.length)
-        return Stored(identity, self.transfer_syntax, place, self.header_length, bytes(self.digest), self.revision)
+        return Stored(
+            identity,
+            self.transfer_syntax,
+            place,
+            self.header_length,
+            bytes(self.digest),
+            self.revision,
+            header_digest=bytes(self.header_digest),
+        )
 
     def contents(self, session: Session) -> Contents:
         """Its frames and bulk values."""
@@ -124,7 +134,7 @@ class InPack(NamedTuple):
             self.pack.listing.span(self.row)[2],
             self.digest,
             self.revision,
-            self.pack.blocks,
+            blocks=self.pack.blocks,
         )
 
     def contents(self, session: Session) -> Contents:

@@ -7,11 +7,18 @@ from storage.packs import Damaged
 
 
 def verified_chunks(
-    chunks: Iterable[bytes], transfer_syntax: str, header_length: int, digest: bytes, *, key: str = ""
+    chunks: Iterable[bytes],
+    transfer_syntax: str,
+    header_length: int,
+    digest: bytes,
+    header_digest: bytes | None,
+    *,
+    key: str = "",
 ) -> Iterator[bytes]:
-    """The chunks of a whole instance, the last one held back until the digest is known to be right.
+    """The chunks of a whole instance, the last one held back until the digests are known to be right.
 
-    Raises Damaged when it is not; `key` names the object in it. The first `header_length` bytes are not covered.
+    Raises Damaged when they are not; `key` names the object in it. Without `header_digest` the first `header_length`
+    bytes are not looked at: in a pack the digests of its blocks cover them.
     """
     hasher = InstanceDigest(transfer_syntax, header_length)
     held = b""
@@ -20,7 +27,7 @@ def verified_chunks(
             yield held
         hasher.update(chunk)
         held = chunk
-    if hasher.digest() != digest:
+    if not hasher.fits(digest, header_digest):
         raise Damaged("the bytes of an instance are not those that were stored", key=key)
     if held:
         yield held

@@ -94,14 +94,21 @@ class PackWriter:
         return self._metadata.json_length >= FULL_METADATA_BYTES or self._lines_bytes >= _FULL_MANIFEST_BYTES
 
     def add(
-        self, packed: PackedInstance, metadata: bytes, chunks: Iterable[Buffer], *, superseded: bool = False
+        self,
+        packed: PackedInstance,
+        metadata: bytes,
+        chunks: Iterable[Buffer],
+        *,
+        header_digest: bytes | None = None,
+        superseded: bool = False,
     ) -> None:
         """Add one instance with its DICOM JSON, in the order of `place`; `packed.offset` is replaced.
 
         `superseded` says that there is a higher revision, here (wherever in the order) or elsewhere. Raises Damaged
-        when the bytes are not those that `packed` describes, Exhausted when the pack is `full`, ValueError when the
-        order is another. After Damaged, and what `chunks` raised, it was not added and others may be; after any other
-        error the writer is not to be used any more.
+        when the bytes are not those that `packed` describes, or what lies before the data set is not that of
+        `header_digest` (None: `chunks` verifies it); Exhausted when the pack is `full`, ValueError when the order is
+        another. After Damaged, and what `chunks` raised, it was not added and others may be; after any other error the
+        writer is not to be used any more.
         """
         if self.full:
             raise Exhausted("the pack is full")
@@ -111,7 +118,7 @@ class PackWriter:
             name = self._name(packed, superseded)
             start = self._position
             try:
-                self._add(packed, name, chunks)
+                self._add(packed, name, chunks, header_digest)
             except StorageError:
                 self._take_back(start)
                 raise
@@ -131,7 +138,7 @@ class PackWriter:
             raise ValueError("a version of an instance is added once")
         return other if superseded or served in self._names else served
 
-    def _add(self, packed: PackedInstance, name: str, chunks: Iterable[Buffer]) -> None:
+    def _add(self, packed: PackedInstance, name: str, chunks: Iterable[Buffer], header_digest: bytes | None) -> None:
         """The header is written twice, as only the bytes that follow tell their CRC-32."""
         entry = Entry(name, 0, packed.length, self._position)
         self._write(zipformat.local_header(entry, self._large))
@@ -146,7 +153,7 @@ class PackWriter:
             whole.update(chunk)
             digest.update(chunk)
             self._write(chunk)
-        if left or digest.digest() != packed.digest:
+        if left or not digest.fits(packed.digest, header_digest):
             raise Damaged("the bytes of an instance are not those that were stored", key=name)
         entry = entry._replace(crc=crc)
         offset, field = zipformat.crc_field(entry)

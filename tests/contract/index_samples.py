@@ -34,6 +34,7 @@ def json_instance(dataset: JsonDataset, digest: bytes = b"") -> Instance:
         b"",
         0,
         digest or b"d" * 32,
+        b"h" * 16,
         dataset,
         orjson.dumps(dataset),
         NO_FRAMES,

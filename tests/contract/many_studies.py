@@ -137,6 +137,7 @@ def _instance(n: int) -> Row:
         "offset": 0,
         "length": 1000,
         "header_length": 100,
+        "header_digest": b"h" * 16,
         "revision": 1,
         "received_at": n,
         "source": "test",

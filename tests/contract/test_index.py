@@ -4,6 +4,7 @@ import random
 import threading
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -156,6 +157,15 @@ class TestRead:
         [stored] = index.locate(scope_of(made))
         assert stored.identity == made.identity and stored.location == record(made).location
         assert (stored.transfer_syntax, stored.header_length) == (made.transfer_syntax, made.header_length)
+        assert (stored.digest, stored.header_digest) == (made.digest, made.header_digest)
+
+    def test_the_same_data_set_behind_another_header_changes_nothing(self, index: MetadataIndex) -> None:
+        made = instance()
+        index.add(record(made))
+        added = index.add(record(replace(made, header_length=7, header_digest=b"o" * 16)))
+        assert added == Added(Outcome.SAME, 1)
+        [stored] = index.locate(scope_of(made))
+        assert (stored.header_length, stored.header_digest) == (made.header_length, made.header_digest)
 
     def test_contents_are_what_was_parsed(self, index: MetadataIndex) -> None:
         made = instance()

@@ -69,6 +69,7 @@ class TestSeal:
         assert one_pack(index, STUDY) == pack
         located = index.locate(Scope(STUDY, SERIES))
         assert {each.blocks for each in located} == {pack.blocks}
+        assert {each.header_digest for each in located} == {None}
         assert [each.location.offset for each in located] == [each.offset for each in pack.instances]
         assert {each.location.key for each in located} == {pack.location.key}
 
@@ -486,6 +487,7 @@ class TestWhatIsToBeDone:
         packed = loose.packed
         assert (loose.location, loose.metadata) == (made.location, made.instance.metadata)
         assert (packed.offset, packed.length, packed.header_length) == (0, 1000, made.instance.header_length)
+        assert (packed.digest, loose.header_digest) == (made.instance.digest, made.instance.header_digest)
         assert (packed.received_at, packed.source, packed.repair) == (77, "dimse:CT1", made.instance.repair)
         assert (packed.frames, packed.bulk) == (made.instance.frames, dict(made.instance.bulk))
         assert not list(index.loose(STUDY, OTHER_SERIES))
@@ -497,6 +499,17 @@ class TestWhatIsToBeDone:
         index.add(record(instance(1, 1, 2, Rows=7, InstanceNumber=0)))
         found = [(each.packed.sop_uid, each.packed.revision, each.superseded) for each in index.loose(STUDY, SERIES)]
         assert found == [(sop(2), 2, False), (sop(1), 1, True), (sop(2), 1, True), (sop(1), 2, False)]
+
+    def test_each_loose_version_keeps_the_digest_of_its_own_header(self, index: PackingIndex) -> None:
+        versions = [instance(1, 1, 1, Rows=number) for number in range(1, 4)]
+        for number, made in enumerate(versions, start=1):
+            index.add(record(replace(made, header_digest=bytes([number]) * 16), received_at=number))
+        older = replace(instance(1, 1, 1, Rows=9), header_digest=b"o" * 16)
+        assert index.bring_back(record(older, received_at=1)).outcome is Outcome.OLDER
+        found = {each.packed.revision: each.header_digest for each in index.loose(STUDY, SERIES)}
+        assert found == {0: b"o" * 16} | {number: bytes([number]) * 16 for number in range(1, 4)}
+        [served] = index.locate(Scope(STUDY))
+        assert served.header_digest == b"\3" * 16
 
     def test_what_is_loose_is_read_while_it_changes(self, index: PackingIndex) -> None:
         for number in range(1, 101):

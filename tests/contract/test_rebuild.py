@@ -20,6 +20,7 @@ from gateway.security.caller import Caller, Right
 from gateway.upkeep.lost_index import is_empty
 from gateway.upkeep.rebuild import Done, Fate, rebuild
 from gateway.upkeep.verification import verify
+from gateway.upkeep.whole import check_loose
 from storage.dicom.identity import Scope
 from storage.dicom.parse import parse
 from storage.dicom.query import Level, Query
@@ -30,6 +31,7 @@ from storage.objects import Location, keys
 from storage.objects.disk import DiskStore
 from storage.objects.s3 import S3Store
 from storage.objects.s3_settings import parse_s3_url
+from storage.packs import Damaged
 from storage.packs.blocks import BlockReader
 from storage.packs.documents import PackDocuments
 from tests import samples
@@ -366,6 +368,26 @@ def test_objects_that_cannot_be_read_are_told_and_stay(house: House) -> None:
     left = {one.key for one in house.rebuild() if one.fate is Fate.LEFT}
     assert left == {pack, loose, "packs/strange.txt"}
     assert set(house.keys()) == {*keys, "packs/strange.txt"}
+
+
+def test_what_lies_before_a_data_set_is_taken_as_it_is_found(house: House) -> None:
+    """Nothing but the index knew what it was: damage from before is not found out, damage from now on is."""
+    house.store(1, 1, 1)
+    [before] = house.index.loose(study(1), f"{study(1)}.1")
+    key = before.location.key
+    with house.places.spool.get(key) as body:
+        data = body.read()
+    house.places.spool.put(key, [b"x", data[1:]], if_absent=False)
+    with pytest.raises(Damaged):
+        check_loose(house.places.spool, before)
+    house.lose_index()
+    assert [one.fate for one in house.rebuild()] == [Fate.ADOPTED]
+    [after] = house.index.loose(study(1), f"{study(1)}.1")
+    assert after.header_digest != before.header_digest
+    check_loose(house.places.spool, after)
+    house.places.spool.put(key, [data], if_absent=False)
+    with pytest.raises(Damaged):
+        check_loose(house.places.spool, after)
 
 
 def test_a_loose_object_stays_while_its_pack_is_damaged(house: House) -> None:

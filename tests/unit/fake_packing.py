@@ -66,7 +66,8 @@ class FakePackingIndex:
                 made.bulk,
             )
             series = identity.study_uid, identity.series_uid
-            self.loose_ones.setdefault(series, []).append(LooseInstance(packed, record.location, made.metadata))
+            loose = LooseInstance(packed, record.location, made.metadata, made.header_digest)
+            self.loose_ones.setdefault(series, []).append(loose)
             self.touched[series] = self.clock()
             return Added(Outcome.NEW if revision == 1 else Outcome.VERSION, revision)
 

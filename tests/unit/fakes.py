@@ -64,6 +64,7 @@ class MemoryIndex:
                 versions[-1].instance.header_length,
                 versions[-1].instance.digest,
                 len(versions),
+                versions[-1].instance.header_digest,
             )
             for versions in self._in(scope)
         ]
@@ -105,7 +106,7 @@ class MemoryIndex:
                     ("received_at", record.received_at),
                 ):
                     object.__setattr__(packed, name, value)
-                yield LooseInstance(packed, record.location, record.instance.metadata)
+                yield LooseInstance(packed, record.location, record.instance.metadata, record.instance.header_digest)
 
     def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
         return iter(())

@@ -117,7 +117,7 @@ INSERT INTO studies
     SELECT n, '1.2.' || n, 20000101 + n % 9999, '100000.000000', '1', '1', 1, 1, 'CT', '1', '{{}}' FROM n;
 INSERT INTO series SELECT n, n, '1.2.' || n || '.1', 1, '', '', '1', 1, 1, 1, 1, 0, '{{}}' FROM n;
 INSERT INTO instances
-    SELECT n, n, n, '1.2.' || n || '.1.1', '1', 1, x'00', '1', 's', 'k', 0, 1, 0, 1, 1, 't', NULL, '{{}}' FROM n;
+    SELECT n, n, n, '1.2.' || n || '.1.1', '1', 1, x'00', '1', 's', 'k', 0, 1, 0, x'00', 1, 1, 't', NULL, '{{}}' FROM n;
 INSERT INTO study_values SELECT n, '00100020', 0, 0, 'P' || n FROM n;
 INSERT INTO study_values SELECT n, '00080050', 0, 0, 'A' || n FROM n;
 INSERT INTO study_values SELECT n, '00100010', 0, 0, 'name' || n || '^x' FROM n;

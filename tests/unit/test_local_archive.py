@@ -167,7 +167,7 @@ def test_an_object_left_by_a_crash_is_not_relied_upon(house: House) -> None:
     assert house.retrieved() == [data]
 
 
-@pytest.mark.parametrize("damage", ["lost", "cut short", "flipped"])
+@pytest.mark.parametrize("damage", ["lost", "cut short", "flipped", "flipped header"])
 def test_a_damaged_object_is_healed_when_it_is_sent_again(house: House, damage: str) -> None:
     data = samples.part10(samples.ct())
     house.store(data)
@@ -177,6 +177,8 @@ def test_a_damaged_object_is_healed_when_it_is_sent_again(house: House, damage: 
         house.disk.put(key, [data[:-100]])
     elif damage == "flipped":
         house.disk.put(key, [data[:-100], bytes([data[-100] ^ 1]), data[-99:]])
+    elif damage == "flipped header":
+        house.disk.put(key, [bytes([data[0] ^ 1]), data[1:]])
     assert house.store(data).outcome is Outcome.SAME
     assert house.retrieved() == [data]
 
@@ -187,6 +189,9 @@ def test_damage_that_cannot_be_healed_is_not_answered_with_success(house: House)
     house.disk.delete(house.keys)
     with pytest.raises(Unavailable):
         house.store(samples.dataset_bytes(data))  # the same digest, but a header of our own
+    with pytest.raises(Unavailable):
+        house.store(b"x" + data[1:])  # and one of the same length
+    assert house.keys == []
 
 
 @pytest.mark.parametrize("damage", ["lost", "cut short"])

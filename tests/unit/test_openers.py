@@ -60,7 +60,15 @@ class House:
     def _found(self, one: Generated, location: Location) -> Stored:
         packed = one.packed
         identity = Identity(STUDY, SERIES, packed.sop_uid, CT)
-        stored = Stored(identity, EXPLICIT_LITTLE, location, packed.header_length, packed.digest, packed.revision)
+        stored = Stored(
+            identity,
+            EXPLICIT_LITTLE,
+            location,
+            packed.header_length,
+            packed.digest,
+            packed.revision,
+            one.header_digest if location.store == SPOOL else None,
+        )
         self.now[packed.sop_uid] = stored
         return stored
 
@@ -144,18 +152,21 @@ def test_another_version_is_not_read_in_place_of_one_that_is_gone(tmp_path: Path
         house.read(stored)
 
 
+@pytest.mark.parametrize("at", [0, 100, 1000], ids=["preamble", "file meta", "data set"])
 @pytest.mark.parametrize("where", [SPOOL, ARCHIVE])
-def test_a_flipped_byte_from_far_away_is_never_handed_on(tmp_path: Path, where: str) -> None:
+def test_a_flipped_byte_from_far_away_is_never_handed_on(tmp_path: Path, where: str, at: int) -> None:
     house = House(tmp_path, (SPOOL, ARCHIVE))
     one = generated(1, 2000)
     stored = house.loose(one) if where == SPOOL else house.packed([one])[0]
     store = house.spool if where == SPOOL else house.archive
     with store.get(stored.location.key) as body:
         data = bytearray(body.read())
-    data[stored.location.offset + 1000] ^= 1
+    data[stored.location.offset + at] ^= 1
     store.put(stored.location.key, [data], if_absent=False)
     with pytest.raises(Damaged):
         house.read(stored)
+    with pytest.raises(Damaged):
+        house.span(stored, at, 20)
     with pytest.raises(Damaged):
         house.span(stored, 990, 20)
 

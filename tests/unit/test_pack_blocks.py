@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from storage.errors import Invalid, NotFound, Unavailable
 from storage.objects import Body
 from storage.packs import BLOCK_BYTES, Blocks, Damaged
+from storage.packs import ahead as ahead_module
 from storage.packs import blocks as blocks_module
 from storage.packs.ahead import ReadAhead
 from storage.packs.blocks import BlockReader
@@ -351,18 +352,21 @@ def test_threads_may_share_a_cache(large: tuple[str, Blocks, bytes], store: Reco
 def test_verified_chunks_are_the_instance(length: int, size: int) -> None:
     one = generated(1, length)
     chunks = chunked(one.data, size)
-    found = list(verified_chunks(chunks, EXPLICIT_LITTLE, one.packed.header_length, one.packed.digest))
-    assert found == chunks
+    for header_digest in (one.header_digest, None):
+        packed = one.packed
+        found = verified_chunks(chunks, EXPLICIT_LITTLE, packed.header_length, packed.digest, header_digest)
+        assert list(found) == chunks
 
 
 @ANY
-@given(st.integers(HEADER_BYTES, 2999), st.integers(1, 700))
+@given(st.integers(0, 2999), st.integers(1, 700))
 def test_the_end_of_a_wrong_instance_is_held_back(at: int, size: int) -> None:
     one = generated(1)
     wrong = one.data[:at] + bytes([one.data[at] ^ 1]) + one.data[at + 1 :]
     got = b""
     with pytest.raises(Damaged):
-        for chunk in verified_chunks(chunked(wrong, size), EXPLICIT_LITTLE, HEADER_BYTES, one.packed.digest, key="k"):
+        digests = one.packed.digest, one.header_digest
+        for chunk in verified_chunks(chunked(wrong, size), EXPLICIT_LITTLE, HEADER_BYTES, *digests, key="k"):
             got += chunk
     assert len(got) < len(one.data)
 
@@ -384,7 +388,8 @@ def test_several_who_read_on_at_once_have_it_fetched_ahead(
     assert len(store.spans) <= 8
 
 
-def test_reading_goes_on_near_where_it_was_and_in_several_places_of_an_object() -> None:
+def test_reading_goes_on_near_where_it_was_and_in_several_places_of_an_object(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ahead_module, "_MAX_CURSORS", 3)
     ahead = ReadAhead()
     steps = [
         (0, 1),
@@ -398,6 +403,6 @@ def test_reading_goes_on_near_where_it_was_and_in_several_places_of_an_object() 
         (10, 18),
         (18, 26),
     ]
-    assert [(first, ahead.end("pack", first, first + 1, 1000)) for first, _ in steps] == steps
-    assert ahead.end("other", 26, 40, 1000) == 40
-    assert ahead.end("pack", 26, 27, 30) == 30
+    assert [(first, ahead.end("pack", first, first + 1, 1000, most=8)) for first, _ in steps] == steps
+    assert ahead.end("other", 26, 40, 1000, most=8) == 40
+    assert ahead.end("pack", 26, 27, 30, most=8) == 30

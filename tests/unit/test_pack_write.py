@@ -165,13 +165,18 @@ def test_a_parsed_instance_is_packed_with_the_digest_it_was_stored_by(tmp_path: 
     assert recover(store, meta, "archive", attributes_of).documents == [instance.metadata]
 
 
-@pytest.mark.parametrize("change", ["flipped", "shorter", "longer"])
+@pytest.mark.parametrize("change", ["flipped", "flipped header", "shorter", "longer"])
 def test_bytes_that_are_not_those_that_were_stored_are_not_packed(tmp_path: Path, change: str) -> None:
     packed, metadata, data = FEW[0]
-    wrong = {"flipped": data[:-1] + bytes([data[-1] ^ 1]), "shorter": data[:-1], "longer": data + b"x"}[change]
+    wrong = {
+        "flipped": data[:-1] + bytes([data[-1] ^ 1]),
+        "flipped header": bytes([data[0] ^ 1]) + data[1:],
+        "shorter": data[:-1],
+        "longer": data + b"x",
+    }[change]
     path = tmp_path / "pack.zip"
     with pytest.raises(Damaged) as caught, writer(path) as pack:
-        pack.add(packed, metadata, chunked(wrong))
+        pack.add(packed, metadata, chunked(wrong), header_digest=FEW[0].header_digest)
     assert caught.value.key == f"{packed.sop_uid}.dcm"
     assert list(tmp_path.iterdir()) == []
 

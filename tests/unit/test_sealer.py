@@ -146,7 +146,7 @@ def test_reading_ahead_keeps_the_order(archive: Archive, threads: int) -> None:
 
 
 @pytest.mark.parametrize("threads", [0, 3])
-@pytest.mark.parametrize("harm", ["flip", "cut", "lose"])
+@pytest.mark.parametrize("harm", ["flip", "flip header", "cut", "lose"])
 def test_a_damaged_loose_object_stays_loose_and_holds_up_nothing(
     archive: Archive, clock: Clock, harm: str, threads: int
 ) -> None:
@@ -157,7 +157,8 @@ def test_a_damaged_loose_object_stays_loose_and_holds_up_nothing(
     if harm == "lose":
         archive.stores["spool"].delete([key])
     else:
-        broken = data[:-3] if harm == "cut" else data[:-1] + bytes([data[-1] ^ 1])
+        at = 0 if harm == "flip header" else len(data) - 1
+        broken = data[:-3] if harm == "cut" else data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
         archive.stores["spool"].put(key, [broken], if_absent=False)
     clock.pass_(601)
     sealer = archive.sealer(threads=threads)

@@ -166,14 +166,18 @@ def test_another_pack_under_the_same_key_is_found(house: House) -> None:
     assert [(found.kind, found.key) for found in house.findings()] == [(Kind.DAMAGED, one.location.key)]
 
 
-@pytest.mark.parametrize("damage", ["flipped", "cut", "missing"])
+def flip_header(data: bytearray) -> None:
+    data[7] ^= 1  # of the preamble
+
+
+@pytest.mark.parametrize("damage", ["flipped", "flipped header", "cut", "missing"])
 def test_a_damaged_loose_object_is_told_and_kept(house: House, damage: str) -> None:
     house.archive.store(numbers=(1, 2))
     key = next(house.spool.scan()).key
     if damage == "missing":
         house.spool.delete([key])
     else:
-        house.spool.damage(key, flip if damage == "flipped" else cut)
+        house.spool.damage(key, {"flipped": flip, "flipped header": flip_header, "cut": cut}[damage])
     for repair in (False, True):
         [finding] = house.findings(repair=repair)
         assert (finding.key, finding.store, finding.repaired) == (key, "spool", False)

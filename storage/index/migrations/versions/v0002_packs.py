@@ -51,6 +51,7 @@ def _version() -> "list[sa.Column[Any]]":
         *_blobs("digest"),
         *_texts("transfer_syntax", "store", "key"),
         *_numbers("offset", "length", "header_length"),
+        *_blobs("header_digest"),
         *_counts("revision"),
         *_numbers("received_at"),
         *_texts("source"),
