@@ -14,6 +14,7 @@ from gateway.security.caller import Caller
 from gateway.security.policy import Forbidden
 from gateway.web import errors
 from gateway.web.address import PREFIX, client_address
+from gateway.web.protocol import BREAK_OFF
 from storage.errors import Exhausted, StorageError
 
 Authenticate = Callable[[str | None, str], Caller]
@@ -26,8 +27,8 @@ _logger = log.get(__name__)
 class Observed:
     """Counts and times every response, and turns whatever goes wrong inside into one.
 
-    When a response has already begun it cannot be taken back: returning without ending it makes the server break the
-    connection, so that nobody takes half an answer for a whole one.
+    When a response has already begun it cannot be taken back: its connection is broken, so that nobody takes half an
+    answer for a whole one.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -52,12 +53,17 @@ class Observed:
             if status == 0:
                 await errors.response(error)(scope, receive, sending)
             else:
-                expected = isinstance(error, StorageError)
-                _logger.error("answer broken off", resource=_resource(scope), reason=str(error) if expected else None)
-                if not expected:
-                    errors.log_unforeseen(error)
+                _log_broken_off(_resource(scope), error)
+                scope["state"][BREAK_OFF]()
         finally:
             metrics.responded(_resource(scope), status, time.perf_counter() - began)
+
+
+def _log_broken_off(resource: str, error: Exception) -> None:
+    if isinstance(error, StorageError):
+        _logger.error("answer broken off", resource=resource, reason=str(error))
+    else:
+        _logger.error("answer broken off by an unexpected error", resource=resource, exc_info=error)
 
 
 class Limited:

@@ -5,11 +5,13 @@ as long as their sender likes. Bodies are timed where they are read (`stow`), an
 """
 
 import asyncio
+from functools import partial
 from typing import Any, ClassVar
 
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 MAX_HEADER_BYTES = 1 << 16  # request line included
+BREAK_OFF = "break_off"  # in the state of a request: a function that breaks its connection, half an answer sent or not
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -55,6 +57,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers, self._in_body = False, True
         self._header_bytes, self._waiting_since = 0, None
         super().on_headers_complete()
+        self.scope["state"][BREAK_OFF] = partial(self._break_off, self.cycle)
 
     def on_message_complete(self) -> None:
         self._in_body, self._waiting_since = False, None
@@ -72,6 +75,10 @@ class BoundedProtocol(HttpToolsProtocol):
         headers = f"content-type: text/plain\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(STATUS_LINE[status] + headers.encode() + body)
         self.transport.close()
+
+    def _break_off(self, cycle: RequestResponseCycle) -> None:
+        cycle.disconnected = True  # as it will be, lest the server takes the application to have forgotten the end
+        self.transport.abort()
 
     def _too_long(self) -> None:
         limit = f"is longer than {MAX_HEADER_BYTES} bytes"

@@ -43,7 +43,7 @@ class MemoryPart:
         try:
             for offset in range(0, len(self.data), self.chunk_bytes):
                 if self.archive.break_after is not None and offset >= self.archive.break_after:
-                    raise Unavailable("the object store went away")
+                    raise self.archive.break_by
                 self.archive.sent += self.chunk_bytes
                 yield self.data[offset : offset + self.chunk_bytes]
         finally:
@@ -73,6 +73,7 @@ class FakeArchive:
     instances: dict[str, Stored] = field(default_factory=dict)
     fail: dict[str, Exception] = field(default_factory=dict)
     break_after: int | None = None
+    break_by: Exception = field(default_factory=lambda: Unavailable("the object store went away"))
     opened: int = 0
     closed: int = 0
     sent: int = 0

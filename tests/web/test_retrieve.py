@@ -1,13 +1,16 @@
 """WADO-RS over HTTP: instances, frames and bulk values (PS3.18 10.4)."""
 
 import io
+import socket
 import time
+from contextlib import suppress
 from email.message import Message
 from email.parser import BytesParser
 
 import httpx
 import pydicom
 import pytest
+import structlog
 from pydicom.encaps import encapsulate
 
 from storage.errors import NotFound, Unavailable
@@ -312,6 +315,34 @@ def test_h_multipart_stream_an_error_half_way_breaks_the_connection(large: Door)
         large.get(SERIES)
     with pytest.raises(httpx.RemoteProtocolError):
         large.get(INSTANCE, accept="application/dicom")
+    all_closed(large)
+
+
+@pytest.mark.parametrize("error", [Unavailable("the bucket stopped"), ValueError("nobody foresaw this")])
+def test_an_answer_that_is_broken_off_is_one_line_of_the_log(
+    large: Door, error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    large.archive.break_after, large.archive.break_by = 1 << 20, error
+    with structlog.testing.capture_logs() as logged, pytest.raises(httpx.RemoteProtocolError):
+        large.get(SERIES)
+    all_closed(large)
+    [line] = logged
+    assert line["event"].startswith("answer broken off")
+    assert (line["resource"], line["log_level"]) == ("series instances", "error")
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("uvicorn")] == []
+
+
+def test_who_asks_on_before_an_answer_is_broken_off_is_not_kept_waiting(large: Door) -> None:
+    large.archive.break_after = 1 << 20
+    asked = f"GET /dicomweb{SERIES} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    with socket.create_connection(large.server.address, timeout=30) as connection:
+        connection.sendall(asked + asked)
+        received = b""
+        with suppress(ConnectionResetError):
+            while data := connection.recv(1 << 20):
+                received += data
+    assert received.count(b"HTTP/1.1 200") == 1
+    assert not received.endswith(b"0\r\n\r\n")
     all_closed(large)
 
 
