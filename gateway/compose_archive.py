@@ -52,6 +52,7 @@ _TIDY_SECONDS = 6 * 3600.0
 _JOURNAL_SECONDS = 60.0
 _LOOK_SECONDS = 5.0  # that the doors stay closed for an archive that does not answer
 _READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
+_RECENT_BYTES = 64 << 20  # of blocks from a bucket that the cache does not keep, in memory
 
 
 class Upkeep(Enum):
@@ -133,11 +134,13 @@ def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING) -> Backend:
     elif upkeep is Upkeep.CACHE:
         team = cache_worker(index, places.blocks)
     lookout = Lookout(places.archive.check, "archive")
+    mark = HighWater(index.backlog, config.spool.max_bytes)
     local = LocalArchive(
         places,
         index,
         ingest=config.ingest,
-        check_backlog=HighWater(index.backlog, config.spool.max_bytes).check,
+        check_backlog=mark.check,
+        landed=mark.count,
         trouble=lookout.trouble,
         deleted=team.nudge if team is not None else lambda: None,
     )
@@ -165,7 +168,13 @@ def open_places(config: Config) -> Places:
             spool,
             archive,
             packs,
-            BlockReader(packs, _open_cache(config) if far else None, second=second, max_streams=_max_streams(config)),
+            BlockReader(
+                packs,
+                _open_cache(config) if far else None,
+                recent_bytes=_RECENT_BYTES if far else 0,
+                second=second,
+                max_streams=_max_streams(config),
+            ),
             staging=landing.staging,
             packing=archive.staging if isinstance(archive, DiskStore) else landing.staging,
             copy=copy,

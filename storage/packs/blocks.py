@@ -33,9 +33,9 @@ class _Flight(NamedTuple):
 class BlockReader:
     """Spans of objects in `store`, of which every byte handed on was verified. Safe under threads.
 
-    Blocks that are wrong there, also when fetched again, are read from `second`, which holds the same objects. With a
-    `cache`, whoever reads on where the last one stopped finds ever more blocks (up to eight) fetched ahead. At most
-    `max_streams` requests last as long as their readers do.
+    Blocks that are wrong there, also when fetched again, are read from `second`, which holds the same objects. Where
+    they are kept, in a `cache` or else in memory for up to `recent_bytes`, whoever reads on where the last one stopped
+    finds ever more blocks (up to eight) fetched ahead. At most `max_streams` requests last as long as their readers do.
     """
 
     def __init__(
@@ -43,10 +43,11 @@ class BlockReader:
         store: ObjectStore,
         cache: BlockCache | None = None,
         *,
+        recent_bytes: int = 0,
         second: ObjectStore | None = None,
         max_streams: int = MAX_STREAMS,
     ) -> None:
-        self._supply = Supply(store, cache, second=second, max_streams=max_streams)
+        self._supply = Supply(store, cache, recent_bytes=recent_bytes, second=second, max_streams=max_streams)
         self._ahead = ReadAhead()
         self._lock = threading.Lock()
         self._waiting = Gate(_WAITING_PLACES, slow_seconds=_SLOW_SECONDS)
@@ -70,12 +71,11 @@ class BlockReader:
 
     def cached(self) -> list[str]:
         """The objects of which something is cached, maybe by other processes."""
-        return self._supply.cache.keys() if self._supply.cache is not None else []
+        return self._supply.keys()
 
     def forget(self, key: str) -> None:
         """Leave nothing of an object in the cache: it was deleted."""
-        if self._supply.cache is not None:
-            self._supply.cache.forget(key)
+        self._supply.forget(key)
 
     def _blocks(self, key: str, blocks: Blocks, first: int, after: int) -> Generator[bytes, None, None]:
         number = first
@@ -112,8 +112,9 @@ class BlockReader:
             flights = self._flights[key]
             flight = next((one for one in flights if one.first <= first < one.after), None)
             if flight is None:
-                if self._supply.cache is not None:
-                    after = self._ahead.end(key, first, after, count_of(blocks))
+                if self._supply.ahead:
+                    after = self._ahead.end(key, first, after, count_of(blocks), most=self._supply.ahead)
+                after = min((one.first for one in flights if first < one.first < after), default=after)
                 own = _Flight(first, after, Future())
                 flights.append(own)
         if flight is not None:

@@ -52,8 +52,8 @@ class BlockCache:
         """Block `number` (from 0) of an object, if it is here."""
         path = self._path(key, number)
         block = None
-        with suppress(OSError):
-            block = path.read_bytes()
+        with suppress(OSError), path.open("rb") as file:
+            block = file.read(BLOCK_BYTES + 1)  # who knows what lies there
             if is_right(block, number, blocks):
                 os.utime(path)
             else:
@@ -71,15 +71,15 @@ class BlockCache:
         """Whether the block seems to be here."""
         return self._path(key, number).exists()
 
-    def put(self, key: str, number: int, block: bytes) -> None:
-        """Keep a block that was found right, if there is room."""
+    def put(self, key: str, number: int, block: bytes) -> bool:
+        """Keep a block that was found right, if there is room; whether it was kept."""
         path = self._path(key, number)
         beside = path.with_name(f".{secrets.token_hex(8)}")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             space = os.statvfs(path.parent)
             if space.f_bavail * space.f_frsize - len(block) < self._min_free_bytes:
-                return
+                return False
             try:
                 beside.write_bytes(block)
                 beside.replace(path)
@@ -89,12 +89,13 @@ class BlockCache:
         except OSError:  # also when another process has just removed the folder
             with self._lock:
                 self.failures += 1
-            return
+            return False
         with self._lock:
             self._written += len(block)
             is_due = self._written >= self._step
         if is_due:
             self._trim()
+        return True
 
     def forget(self, key: str) -> None:
         """Remove all blocks of an object."""

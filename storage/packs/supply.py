@@ -9,14 +9,17 @@ from typing import Self
 from storage.objects import ObjectStore
 from storage.packs import Blocks
 from storage.packs.cache import BlockCache
+from storage.packs.recent import RecentBlocks
 from storage.packs.stream import BlockStream
 
 MAX_TOGETHER = 8  # blocks that are fetched and held at once; more are streamed
 MAX_STREAMS = 32  # half of the connections of an S3 store as it is by default
+_AHEAD_IN_MEMORY = 4  # blocks: there is less room than in a folder, and many may read at once
 
 
 class Supply:
-    """Blocks of objects in `store`, or in `second` where they are wrong, each verified, and kept in `cache`.
+    """Blocks of objects in `store`, or in `second` where they are wrong, each verified, and kept in `cache`. What that
+    does not keep, as it is full or there is none, stays in memory for a while, up to `recent_bytes` of it.
 
     Safe under threads. A reader may take as long as it likes, so at most `max_streams` requests last as long as one
     does. Whoever comes then is given blocks that are fetched eight at a time, and holds no connection in between.
@@ -27,37 +30,66 @@ class Supply:
         store: ObjectStore,
         cache: BlockCache | None = None,
         *,
+        recent_bytes: int = 0,
         second: ObjectStore | None = None,
         max_streams: int = MAX_STREAMS,
     ) -> None:
         self._store = store
         self._second = second
-        self.cache = cache
+        self._cache = cache
+        self._is_kept = cache is not None
+        self._recent = RecentBlocks(recent_bytes) if recent_bytes else None
         self._streams = threading.Semaphore(max_streams)
 
+    @property
+    def ahead(self) -> int:
+        """How many blocks can be fetched before they are wanted and still be there then."""
+        if self._is_kept:
+            return MAX_TOGETHER
+        return _AHEAD_IN_MEMORY if self._recent is not None else 0
+
     def cached(self, key: str, number: int, blocks: Blocks) -> bytes | None:
-        """Block `number` if it is in the cache."""
-        return self.cache.get(key, number, blocks) if self.cache is not None else None
+        """Block `number` if it is in memory or in the cache."""
+        found = self._recent.get(key, number, blocks) if self._recent is not None else None
+        if found is None and self._cache is not None:
+            found = self._cache.get(key, number, blocks)
+        return found
 
     def has(self, key: str, number: int) -> bool:
-        """Whether the block seems to be in the cache."""
-        return self.cache is not None and self.cache.has(key, number)
+        """Whether the block seems to be in memory or in the cache."""
+        if self._recent is not None and self._recent.has(key, number):
+            return True
+        return self._cache is not None and self._cache.has(key, number)
+
+    def keys(self) -> list[str]:
+        """The objects of which there are blocks in memory or in the cache."""
+        return list(set[str]().union(*(kept.keys() for kept in (self._recent, self._cache) if kept is not None)))
+
+    def forget(self, key: str) -> None:
+        """Leave nothing of an object."""
+        for kept in (self._recent, self._cache):
+            if kept is not None:
+                kept.forget(key)
 
     def fetch(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
         """The blocks from `first` up to `after`, by one request. Raises NotFound, Damaged, Unavailable."""
         found = list(BlockStream(self._store, key, blocks, first, after, second=self._second))
         for number, block in enumerate(found, first):
-            self.keep(key, number, block)
+            if not self.keep(key, number, block) and self._recent is not None:
+                self._recent.put(key, number, block, blocks)
         return found
 
     def stream(self, key: str, blocks: Blocks, first: int, after: int) -> "Stream":
         """The same, one after another."""
         return Stream(self, key, blocks, first, after)
 
-    def keep(self, key: str, number: int, block: bytes) -> None:
-        """Put a block into the cache, if there is room."""
-        if self.cache is not None and not self.cache.has(key, number):
-            self.cache.put(key, number, block)
+    def keep(self, key: str, number: int, block: bytes) -> bool:
+        """Put a block into the cache; whether it is there."""
+        if self._cache is None:
+            return False
+        is_kept = self._cache.has(key, number) or self._cache.put(key, number, block)
+        self._is_kept = is_kept
+        return is_kept
 
     def begin(self, key: str, blocks: Blocks, first: int, after: int) -> BlockStream | None:
         """A request that may last, whose end is told by `ended`; None while too many last already."""
