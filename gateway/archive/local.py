@@ -48,7 +48,7 @@ _ATTEMPTS = 8  # to read an instance that is replaced while it is looked up
 _log = log.get(__name__)
 
 
-def _nothing() -> None:
+def _nothing(*_: int) -> None:
     """Nobody needs to be told, nothing is full."""
 
 
@@ -59,7 +59,8 @@ def _microseconds() -> int:
 class LocalArchive:
     """An Archive over the object stores `places` and `index`. Safe under threads; several processes may share both.
 
-    `check_backlog` raises Exhausted while nothing more should be stored; `trouble` says what is out of order although
+    `check_backlog` raises Exhausted while nothing more should be stored, `landed` is told the length of each loose
+    object that has come to be named; `trouble` says what is out of order although
     instances can be stored, "" when nothing is; `deleted` is called when objects wait to be removed.
     """
 
@@ -70,6 +71,7 @@ class LocalArchive:
         *,
         ingest: Ingest,
         check_backlog: Callable[[], None] = _nothing,
+        landed: Callable[[int], None] = _nothing,
         trouble: Callable[[], str] = str,
         deleted: Callable[[], None] = _nothing,
         clock: Callable[[], int] = _microseconds,
@@ -78,6 +80,7 @@ class LocalArchive:
         self._index = index
         self._ingest = ingest
         self._check_backlog = check_backlog
+        self._landed = landed
         self._trouble = trouble
         self._deleted = deleted
         self._clock = clock
@@ -100,12 +103,15 @@ class LocalArchive:
 
     def store(self, incoming: Incoming, expected: Expected, *, by: Caller) -> Receipt:
         """See `Archive`; PS3.4 B.2.2, PS3.18 10.5."""
-        self._check_backlog()
         with self._turn():
+            self._check_backlog()  # when its turn has come: what overshoots the mark is what is being stored at once
             with incoming.view() as data:
                 instance = parse(data)
             _refuse_difference(expected, instance.identity)
-            return _receipt(instance, self._landing.land(instance, incoming, f"{by.door}:{by.identity}"))
+            added = self._landing.land(instance, incoming, f"{by.door}:{by.identity}")
+            if added.outcome is not Outcome.SAME:
+                self._landed(len(instance.preface) + len(incoming))
+            return _receipt(instance, added)
 
     @contextmanager
     def _turn(self) -> Iterator[None]:

@@ -44,6 +44,69 @@ def test_it_looks_once_in_a_while_only() -> None:
     assert waiting.looks == 2
 
 
+def test_what_lands_between_two_looks_is_counted() -> None:
+    waiting = Waiting()
+    mark = HighWater(waiting.backlog, 1000, clock=lambda: waiting.now)
+    mark.check()
+    mark.count(999)
+    mark.check()
+    mark.count(1)
+    with pytest.raises(Exhausted):
+        mark.check()
+    waiting.bytes = 900  # some was sealed meanwhile
+    waiting.now += LOOK_SECONDS
+    mark.check()
+    mark.count(99)
+    mark.check()
+    assert waiting.looks == 2
+
+
+def test_what_lands_during_a_look_is_counted_until_the_next() -> None:
+    """The answer may or may not have it; to count it twice for a second is better than not at all."""
+    waiting = Waiting()
+
+    def backlog() -> Backlog:
+        found = waiting.backlog()
+        if waiting.looks == 2:
+            mark.count(600)
+        return found
+
+    mark = HighWater(backlog, 1000, clock=lambda: waiting.now)
+    mark.check()
+    mark.count(300)
+    waiting.bytes = 300
+    waiting.now += LOOK_SECONDS
+    mark.check()
+    mark.count(100)
+    with pytest.raises(Exhausted):
+        mark.check()
+    waiting.bytes = 999
+    waiting.now += LOOK_SECONDS
+    mark.check()
+
+
+def test_what_landed_before_a_look_that_failed_stays_counted() -> None:
+    waiting = Waiting()
+
+    def backlog() -> Backlog:
+        found = waiting.backlog()
+        if waiting.looks == 2:
+            raise Unavailable("away")
+        return found
+
+    mark = HighWater(backlog, 1000, clock=lambda: waiting.now)
+    mark.check()
+    mark.count(999)
+    waiting.now += LOOK_SECONDS
+    with pytest.raises(Unavailable):
+        mark.check()
+    waiting.bytes = 999
+    mark.check()
+    mark.count(1)
+    with pytest.raises(Exhausted):
+        mark.check()
+
+
 def test_without_a_mark_it_never_looks() -> None:
     waiting = Waiting()
     waiting.bytes = 1 << 60

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from gateway.archive import AS_STORED, Expected, Receipt, local, tombstones
+from gateway.archive import AS_STORED, Expected, Receipt, high_water, local, tombstones
+from gateway.archive.high_water import HighWater
 from gateway.archive.local import LocalArchive
 from gateway.compose_archive import open_archive
 from gateway.config import Config, Ingest, Spool
@@ -17,7 +18,7 @@ from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level, Query
 from storage.errors import Conflict, Exhausted, Fault, Invalid, NotFound, Unavailable
-from storage.index import Added, Contents, InstanceRecord, MetadataIndex, Outcome
+from storage.index import Added, Backlog, Contents, InstanceRecord, MetadataIndex, Outcome
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
 from tests import samples
@@ -505,6 +506,30 @@ def test_nothing_more_is_taken_in_while_too_much_waits(house: House) -> None:
     assert len(list(full.retrieve(ONE, accept=[AS_STORED], by=BY))) == 1
 
 
+def test_what_lands_between_two_looks_at_the_backlog_counts_and_what_was_here_does_not(house: House) -> None:
+    files = [samples.part10(samples.ct(number=number)) for number in range(1, 6)]
+    mark = HighWater(lambda: Backlog(0, 0, 0, None), len(files[0]) + len(files[1]), clock=lambda: 0.0)
+    archive = LocalArchive(
+        places(house.disk.staging, house.spool),
+        house.index,
+        ingest=INGEST,
+        check_backlog=mark.check,
+        landed=mark.count,
+    )
+
+    def store(data: bytes) -> Receipt:
+        with archive.incoming() as incoming:
+            incoming.write(data)
+            return archive.store(incoming, Expected(), by=BY)
+
+    outcomes = [store(data).outcome for data in (files[0], files[0], samples.dataset_bytes(files[0]), files[1])]
+    assert outcomes == [Outcome.NEW, Outcome.SAME, Outcome.SAME, Outcome.NEW]
+    for data in files[2:]:
+        with pytest.raises(Exhausted, match="the spool is full"):
+            store(data)
+    assert len(house.keys) == 2
+
+
 def test_too_many_at_once_are_refused_after_a_short_wait(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "_TURN_SECONDS", 0.01)
     busy, go = threading.Semaphore(0), threading.Event()
@@ -563,6 +588,21 @@ def test_what_is_received_leaves_the_reserve_of_the_disk_alone(tmp_path: Path) -
         with pytest.raises(Exhausted, match="full"):
             incoming.write(b"x")
         assert [path.stat().st_size for path in backend.places.staging.iterdir()] == [0]
+    backend.close()
+
+
+def test_what_is_stored_counts_towards_the_mark_of_the_spool_before_it_is_looked_at_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(high_water, "LOOK_SECONDS", 1e9)
+    first, second = (samples.part10(samples.ct(number=number)) for number in (1, 2))
+    backend = open_archive(Config(data=tmp_path / "data", spool=Spool(max_bytes=len(first), min_free_bytes=0)))
+    with backend.local.incoming() as incoming:
+        incoming.write(first)
+        assert backend.local.store(incoming, Expected(), by=BY).outcome is Outcome.NEW
+    with backend.local.incoming() as incoming, pytest.raises(Exhausted, match="the spool is full"):
+        incoming.write(second)
+        backend.local.store(incoming, Expected(), by=BY)
     backend.close()
 
 
