@@ -90,23 +90,27 @@ class Incoming:
             with suppress(BufferError):
                 mapped.close()
 
-    def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
-        """The same in pieces of at most `size`, read rather than mapped: memory stays flat however large it is."""
+    def chunks(self, size: int = 1 << 20, *, start: int = 0) -> Iterator[bytes]:
+        """The same from byte `start` on, in pieces of at most `size`, read rather than mapped: memory stays flat,
+        however large it is.
+        """
         self._raise_failure()
-        for offset in range(0, self._length, size):
+        for offset in range(start, self._length, size):
             if self._path is None:
                 yield bytes(self._buffer[offset : offset + size])
             else:
                 with translated("read"):
                     yield os.pread(self._file, size, offset)
 
-    def preceded_by(self, preface: bytes) -> "Incoming":
-        """A copy that begins with `preface`, to be closed on its own. Raises Exhausted, Unavailable."""
+    def preceded_by(self, preface: bytes, *, start: int = 0) -> "Incoming":
+        """A copy of the bytes from `start` on that begins with `preface`, to be closed on its own. Raises Exhausted,
+        Unavailable.
+        """
         limit = len(preface) + self._length
         copy = Incoming(self._folder, memory_bytes=self._memory_bytes, max_bytes=limit, check_room=self._check_room)
         try:
             copy.write(preface)
-            for chunk in self.chunks():
+            for chunk in self.chunks(start=start):
                 copy.write(chunk)
         except StorageError:
             copy.close()

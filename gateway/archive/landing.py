@@ -10,6 +10,7 @@ from contextlib import suppress
 from gateway import log
 from gateway.archive.incoming import Incoming
 from gateway.archive.places import SPOOL, Places
+from storage.dicom.digest import digest_of_header
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import Instance
 from storage.errors import Conflict, Exhausted, Invalid, NotFound, StorageError, Unavailable
@@ -20,6 +21,8 @@ from storage.packs.checked import verified_chunks
 
 PACK_SEEN_SECONDS = 60.0  # how long a look at a pack holds: a series that is sent again is a look, not a thousand
 _MAX_PACKS_SEEN = 1024
+_MAX_HEADER_BYTES = 1 << 20  # of a damaged object, that are kept
+_NOT_HEALED = "the stored object of this instance is damaged, and these bytes cannot take its place"
 
 _log = log.get(__name__)
 
@@ -43,7 +46,7 @@ class Landing:
             return Added(Outcome.SAME, held.revision)
         key = keys.spool(instance.identity, instance.digest)
         try:
-            location = self._put(key, instance, incoming)
+            location = self._put(key, instance.preface, incoming)
         except Unavailable:  # a bucket may have it, or come to have it, and have failed to say so
             self._doom(Location(SPOOL, key, 0, 0))
             raise
@@ -131,16 +134,32 @@ class Landing:
                 pass
 
     def _heal(self, held: Stored, instance: Instance, incoming: Incoming, *, lost: bool) -> None:
-        """Put the object anew, unless somebody else has put it first. It must become what it was to the last byte: the
-        same data set with other file meta information (another sender's) is not what the index has the digests of.
+        """Put the object anew as it was, byte by byte, unless somebody else has put it first.
+
+        Another sender's file meta information does not take the place of what the index has the digest of: that is
+        kept, if it is whole.
         """
         location = held.location
-        before = (location.offset, location.length, held.header_length, held.header_digest)
-        length = len(instance.preface) + len(incoming)
-        if before != (0, length, instance.header_length, instance.header_digest):
-            raise Unavailable("the stored object of this instance is damaged, and these bytes cannot take its place")
+        preface, start = instance.preface, 0
+        if (held.header_length, held.header_digest) != (instance.header_length, instance.header_digest):
+            preface, start = self._header(held), instance.header_length - len(instance.preface)
+        if location.offset or location.length != len(preface) + len(incoming) - start:
+            raise Unavailable(_NOT_HEALED)
         with suppress(Conflict):
-            self._put(location.key, instance, incoming, if_absent=lost)
+            self._put(location.key, preface, incoming, start=start, if_absent=lost)
+
+    def _header(self, held: Stored) -> bytes:
+        """What lies before the data set of a loose object. Raises Unavailable when it is not what it was."""
+        if held.header_length > _MAX_HEADER_BYTES:
+            raise Unavailable(_NOT_HEALED)
+        try:
+            with self._places.spool.get(held.location.key, (0, held.header_length)) as body:
+                header = body.read()
+        except (NotFound, Invalid) as error:
+            raise Unavailable(_NOT_HEALED) from error
+        if digest_of_header(header) != held.header_digest:
+            raise Unavailable(_NOT_HEALED)
+        return header
 
     def _names(self, held: Stored) -> bool:
         try:
@@ -148,11 +167,12 @@ class Landing:
         except NotFound:
             return False
 
-    def _put(self, key: str, instance: Instance, incoming: Incoming, *, if_absent: bool = True) -> Location:
-        if not instance.preface:
+    def _put(self, key: str, preface: bytes, incoming: Incoming, *, start: int = 0, if_absent: bool = True) -> Location:
+        """Store `preface` and what came in, from byte `start` on."""
+        if not preface and not start:
             meta = self._places.spool.put(key, incoming.source, if_absent=if_absent)
         else:
-            with incoming.preceded_by(instance.preface) as file:
+            with incoming.preceded_by(preface, start=start) as file:
                 meta = self._places.spool.put(key, file.source, if_absent=if_absent)
         return Location(SPOOL, key, 0, meta.length)
 

@@ -5,6 +5,11 @@ from blake3 import blake3
 HEADER_DIGEST_BYTES = 16
 
 
+def digest_of_header(header: bytes) -> bytes:
+    """HEADER_DIGEST_BYTES of BLAKE3 over what lies before a data set, as `Instance.header_digest`."""
+    return blake3(header).digest(HEADER_DIGEST_BYTES)
+
+
 class InstanceDigest:
     """BLAKE3 over the transfer syntax UID (ASCII) and the data set, made while the bytes of an object pass by.
 
@@ -33,7 +38,7 @@ class InstanceDigest:
         return self._hasher.digest()
 
     def header_digest(self) -> bytes:
-        """HEADER_DIGEST_BYTES of BLAKE3, as `Instance.header_digest`."""
+        """As `digest_of_header`."""
         return self._header.digest(HEADER_DIGEST_BYTES)
 
     def fits(self, digest: bytes, header_digest: bytes | None) -> bool:

@@ -138,6 +138,26 @@ def test_what_comes_back_flipped_is_not_sealed(tmp_path: Path, seaweed: Seaweed,
     archive.check_nothing_is_left_over()
 
 
+@pytest.mark.parametrize("at", [7, 150, 1000], ids=["preamble", "file meta", "data set"])
+def test_a_loose_instance_that_comes_back_flipped_is_not_sealed(
+    tmp_path: Path, seaweed: Seaweed, proxy: S3Proxy, at: int
+) -> None:
+    archive = archive_in(tmp_path, MemoryStore(), bucket(seaweed, proxy.endpoint))
+    archive.store(numbers=(1, 2))
+    archive.clock.pass_(601)
+    sealer = archive.sealer()
+    flipped = proxy.cause(Trouble("GET", ".dcm", times=1, flip_at=at))
+    assert sealer.run_once().failed == 1
+    assert flipped.hits == 1
+    assert [len(pack.instances) for pack in archive.index.packs()] == [1]
+    assert len(list(archive.index.loose(STUDY, SERIES))) == 1
+    archive.clock.pass_(6)
+    assert sealer.run_once().done == 1
+    sweep(archive)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
 def test_a_copy_that_comes_back_flipped_does_not_count(tmp_path: Path, seaweed: Seaweed, proxy: S3Proxy) -> None:
     archive = archive_in(tmp_path, MemoryStore())
     archive.stores = {**archive.stores, "copy": bucket(seaweed, proxy.endpoint)}

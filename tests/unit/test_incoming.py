@@ -113,6 +113,7 @@ def test_it_can_be_read_in_pieces_and_copied_behind_a_preface(tmp_path: Path, me
         place.write(data)
         assert [len(chunk) for chunk in place.chunks(500)] == [500, 268]
         assert b"".join(place.chunks(100)) == data
+        assert b"".join(place.chunks(100, start=301)) == data[301:]
         with place.preceded_by(b"preface") as copy:
             assert received(copy) == b"preface" + data
         assert received(place) == data

@@ -184,6 +184,35 @@ def test_a_damaged_object_is_healed_when_it_is_sent_again(house: House, damage: 
     assert house.retrieved() == [data]
 
 
+@pytest.mark.parametrize("damage", ["cut short", "flipped"])
+@pytest.mark.parametrize("sender", ["without file meta information", "with another preamble"])
+def test_a_damaged_data_set_is_healed_by_another_sender_too(house: House, damage: str, sender: str) -> None:
+    """What stands before it stays as it was received first."""
+    data = samples.part10(samples.ct(PixelData=bytes(8192), Rows=64, Columns=64))
+    house.store(data)
+    [key] = house.keys
+    broken = data[:-100] if damage == "cut short" else data[:-1] + bytes([data[-1] ^ 1])
+    house.disk.put(key, [broken], if_absent=False)
+    again = samples.dataset_bytes(data) if sender == "without file meta information" else b"x" + data[1:]
+    assert house.store(again).outcome is Outcome.SAME
+    assert house.retrieved() == [data]
+    assert house.keys == [key]
+
+
+@pytest.mark.parametrize("again", ["without file meta information", "with another preamble"])
+def test_another_senders_file_meta_information_does_not_take_the_place_of_what_is_damaged(
+    house: House, again: str
+) -> None:
+    data = samples.part10(samples.ct())
+    house.store(data)
+    [key] = house.keys
+    house.disk.put(key, [bytes([data[0] ^ 1]), data[1:]], if_absent=False)
+    with pytest.raises(Unavailable, match="damaged"):
+        house.store(samples.dataset_bytes(data) if again == "without file meta information" else b"x" + data[1:])
+    assert house.store(data).outcome is Outcome.SAME
+    assert house.retrieved() == [data]
+
+
 def test_damage_that_cannot_be_healed_is_not_answered_with_success(house: House) -> None:
     data = samples.part10(samples.ct())
     house.store(data)
