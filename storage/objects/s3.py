@@ -3,7 +3,6 @@
 What is read is complete, but only whoever holds a digest can tell that it is right. See docs/decisions/0014-s3.md.
 """
 
-import base64
 import re
 import secrets
 from collections.abc import Iterable, Iterator
@@ -15,19 +14,21 @@ from urllib3 import BaseHTTPResponse
 from storage.errors import Conflict, NotFound, Unavailable
 from storage.objects import Body, ObjectMeta, Source, keys, s3_check, s3_deletion, s3_parts
 from storage.objects.s3_body import S3Body
-from storage.objects.s3_client import connect
-from storage.objects.s3_errors import Passing, refusal, translated
+from storage.objects.s3_bucket import Bucket
+from storage.objects.s3_errors import Passing
 from storage.objects.s3_listing import Listing
 from storage.objects.s3_patience import Patience
 from storage.objects.s3_payload import Payload, Whole, opened
 from storage.objects.s3_settings import S3Settings
+from storage.objects.s3_tally import Tally
 from storage.objects.s3_wire import release
 from storage.objects.spans import outside
 
 __all__ = ["S3Settings", "S3Store"]
 
 _PART_BYTES = 128 << 20
-_TOKEN = "put"  # of our metadata: tells whose put an object is when the answer to it was lost
+_TOKEN = "x-amz-meta-put"  # tells whose put an object is when the answer to it was lost
+_UNCOUNTED = Tally()
 _RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+)")
 
 
@@ -37,14 +38,18 @@ class S3Store:
     Objects larger than `part_bytes` are sent in parts of at least that size.
     """
 
-    def __init__(self, settings: S3Settings, *, part_bytes: int = _PART_BYTES) -> None:
+    def __init__(self, settings: S3Settings, *, part_bytes: int = _PART_BYTES, tally: Tally = _UNCOUNTED) -> None:
         """Send nothing to the store yet. Raises Unavailable when there are no credentials."""
+        # boto3 takes long to be imported: a gateway whose stores are folders need not wait for it.
+        from storage.objects.s3_client import connect
+
         self._settings = settings
         self._part_bytes = part_bytes
-        self._client, self._wire = connect(settings)
+        self._wire = connect(settings, tally)
+        self._bucket = Bucket(self._wire, settings.prefix)
         self._patiently = Patience(settings.retry_seconds, settings.read_retry_seconds)
-        self._listing = Listing(self._client, settings, self._patiently, lambda: self._known_traits().ordered)
-        self._watch = s3_check.Watch(self._client, self._wire, settings)
+        self._listing = Listing(self._bucket, self._patiently, lambda: self._known_traits().ordered)
+        self._watch = s3_check.Watch(self._bucket, self._wire, settings)
 
     @property
     def exclusive(self) -> bool:
@@ -73,7 +78,7 @@ class S3Store:
     def _put_whole(self, key: str, whole: Whole, condition: bool) -> None:
         payload = whole.payload(0, whole.length, signed=self._wire.signs_payloads)
         token = secrets.token_hex(8)
-        headers = {"Content-MD5": base64.b64encode(payload.md5).decode(), f"x-amz-meta-{_TOKEN}": token}
+        headers = payload.check | {_TOKEN: token}
         if condition:
             headers["If-None-Match"] = "*"
         unsure = False
@@ -108,7 +113,7 @@ class S3Store:
     def _put_parts(self, key: str, whole: Whole, condition: bool) -> None:
         token = secrets.token_hex(8)
         mine = partial(self._is_ours, key, token, whole.length)
-        upload = s3_parts.Upload(self._client, self._wire, self._settings, self._patiently, key, {_TOKEN: token}, mine)
+        upload = s3_parts.Upload(self._bucket, self._wire, self._patiently, key, {_TOKEN: token}, mine)
         upload.send(whole, self._part_bytes, if_absent=condition)
 
     def _is_ours(self, key: str, token: str, length: int) -> bool:
@@ -116,7 +121,7 @@ class S3Store:
             answer = self._patiently(lambda: self._wire.ask("HEAD", key))
         except NotFound:
             return False
-        return answer.headers.get(f"x-amz-meta-{_TOKEN}") == token and _length(answer) == length
+        return answer.headers.get(_TOKEN) == token and _length(answer) == length
 
     def _refuse_present(self, key: str) -> None:
         try:
@@ -148,7 +153,8 @@ class S3Store:
     def _body(self, key: str, answer: BaseHTTPResponse, offset: int, length: int) -> S3Body:
         etag = answer.headers.get("ETag", "")
         again = partial(self._range, key, etag, offset, length)
-        return S3Body(answer, length, again, slow_seconds=self._settings.read_timeout_seconds)
+        slow_seconds = self._settings.read_timeout_seconds
+        return S3Body(answer, length, again, slow_seconds=slow_seconds, moved=self._wire.tally.moved)
 
     def _range(self, key: str, etag: str, offset: int, length: int, done: int) -> BaseHTTPResponse:
         """The open answer with what of the span is left after `done` bytes, of the object that has `etag`, if any."""
@@ -177,17 +183,13 @@ class S3Store:
         return ObjectMeta(key, _length(answer), _modified_at(answer))
 
     def _require_bucket(self) -> None:
-        with translated("read"):
-            try:
-                self._client.list_objects_v2(Bucket=self._settings.bucket, Prefix=self._settings.prefix, MaxKeys=1)
-            except self._client.exceptions.NoSuchBucket as error:
-                raise refusal(404, "NoSuchBucket", "read") from error
+        self._bucket.objects("", most=1)
 
     def delete(self, names: Iterable[str]) -> None:
         """See `ObjectStore`. One request for up to 1,000 keys; where the bucket keeps versions, one more for each."""
         safe = map(keys.checked, names)
         versioned = self._known_traits().versioned
-        s3_deletion.remove(self._client, self._settings, self._patiently, safe, versioned=versioned)
+        s3_deletion.remove(self._bucket, self._patiently, safe, versioned=versioned)
 
     def scan(self, prefix: str = "", *, after: str = "") -> Iterator[ObjectMeta]:
         """See `ObjectStore`. One request for 1,000 objects; other names than keys of ours are passed over."""
@@ -202,7 +204,7 @@ class S3Store:
 
         Must be longer than the largest object takes. Raises Unavailable.
         """
-        return s3_parts.remove_stale_uploads(self._client, self._settings, self._patiently, older_than_seconds)
+        return s3_parts.remove_stale_uploads(self._bucket, self._patiently, older_than_seconds)
 
     def hang_up(self) -> None:
         """Break off what waits for the store (Unavailable); nothing is tried again. The store is of no use after."""
@@ -213,7 +215,6 @@ class S3Store:
         """Close the connections; the store is of no use after."""
         self.hang_up()
         self._wire.close()
-        self._client.close()
 
 
 def _length(answer: BaseHTTPResponse) -> int:

@@ -22,6 +22,7 @@ class S3Body:
     """A Body of `length` bytes; `resume(done)` opens it again from there on.
 
     A connection that brings less than 64 KiB while it was waited for `slow_seconds` is given up as one that broke.
+    What came is told to `moved` when it is closed.
     """
 
     def __init__(
@@ -31,13 +32,16 @@ class S3Body:
         resume: Callable[[int], BaseHTTPResponse],
         *,
         slow_seconds: float = 30.0,
+        moved: Callable[[str, int], None] = lambda *_: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._answer = answer
         self._length = length
         self._resume = resume
         self._slow_seconds = slow_seconds
+        self._moved = moved
         self._clock = clock
+        self._untold = 0  # bytes that came
         self._begin()
 
     def _begin(self) -> None:
@@ -86,6 +90,7 @@ class S3Body:
             data = self._answer.read1(most)
         if not data:
             raise Passing("the S3 store ended an object too early")
+        self._untold += len(data)
         self._watch(len(data), self._clock() - begun)
         return data
 
@@ -108,6 +113,8 @@ class S3Body:
         answer, self._answer = self._answer, None
         if answer is not None:
             release(answer)
+            came, self._untold = self._untold, 0
+            self._moved("received", came)
 
     def __enter__(self) -> Self:
         return self

@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from typing import Any
 
 from storage.errors import Conflict, Exhausted, StorageError, Unavailable
 from storage.objects import s3_deletion
+from storage.objects.s3_bucket import Bucket
 from storage.objects.s3_errors import Passing, translated
 from storage.objects.s3_payload import opened
 from storage.objects.s3_settings import S3Settings
@@ -20,7 +20,7 @@ _FOLDER = ".check/"
 _PROBE = b"probe"
 _TRIAL_SECONDS = 900.0  # from one trial of all rights to the next, when there was no trouble
 _LOOK_SECONDS = 60.0  # from one look to the next in between
-_LEFT_OVER = timedelta(hours=1)  # as old is no object of a trial that is still going on
+_LEFT_OVER = 3600 * 1_000_000  # microseconds: as old is no object of a trial that is still going on
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,9 +39,9 @@ class Watch:
     """
 
     def __init__(
-        self, client: Any, wire: Wire, settings: S3Settings, *, clock: Callable[[], float] = time.monotonic
+        self, bucket: Bucket, wire: Wire, settings: S3Settings, *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._client = client
+        self._bucket = bucket
         self._wire = wire
         self._settings = settings
         self._clock = clock
@@ -69,18 +69,18 @@ class Watch:
 
     def _try(self) -> Traits:
         self._tried_at = float("-inf")  # what fails is tried in full the next time too
-        self.known = found = try_all(self._client, self._wire, self._settings, self._folder)
+        self.known = found = try_all(self._bucket, self._wire, self._settings, self._folder)
         self._tried_at = self._seen_at = self._clock()
         return found
 
     def _look(self) -> None:
         tried_at, self._tried_at = self._tried_at, float("-inf")
         with _named(self._settings):
-            _list(self._client, self._settings, self._folder)
+            self._bucket.objects(self._folder)
         self._tried_at, self._seen_at = tried_at, self._clock()
 
 
-def try_all(client: Any, wire: Wire, settings: S3Settings, folder: str) -> Traits:
+def try_all(bucket: Bucket, wire: Wire, settings: S3Settings, folder: str) -> Traits:
     """Write, read, list and delete, each once, in `folder`; what was learnt of the server. Raises as `Watch.check`."""
     first, second = folder + "a-b", folder + "a/b"
     with _named(settings):
@@ -88,14 +88,14 @@ def try_all(client: Any, wire: Wire, settings: S3Settings, folder: str) -> Trait
         _write(wire, second)
         _read_back(wire, first)
         exclusive = _refuses_twice(wire, first)
-        listed = _list(client, settings, folder)
-        names = [name for name, _ in listed]
+        listed = bucket.objects(folder).found
+        names = [meta.key for meta in listed]
         if sorted(names) != [first, second]:
             raise Unavailable("it does not list what was written")
-        versioned = _delete(client, wire, settings, (first, second))
-        now = max(written for _, written in listed)  # by the clock of the server
-        old = [name for name, written in _list(client, settings, _FOLDER) if now - written > _LEFT_OVER]
-        s3_deletion.remove(client, settings, _once, old, versioned=versioned)
+        versioned = _delete(bucket, wire, (first, second))
+        now = max(meta.modified_at for meta in listed)  # by the clock of the server
+        old = [meta.key for meta in bucket.objects(_FOLDER).found if now - meta.modified_at > _LEFT_OVER]
+        s3_deletion.remove(bucket, _once, old, versioned=versioned)
     return Traits(exclusive, names == [first, second], versioned)
 
 
@@ -132,19 +132,13 @@ def _refuses_twice(wire: Wire, key: str) -> bool:
     return False
 
 
-def _list(client: Any, settings: S3Settings, folder: str) -> list[tuple[str, datetime]]:
-    with translated("list"):
-        found = client.list_objects_v2(Bucket=settings.bucket, Prefix=settings.prefix + folder, MaxKeys=1000)
-    return [(str(item["Key"])[len(settings.prefix) :], item["LastModified"]) for item in found.get("Contents", ())]
-
-
-def _delete(client: Any, wire: Wire, settings: S3Settings, names: tuple[str, ...]) -> bool:
+def _delete(bucket: Bucket, wire: Wire, names: tuple[str, ...]) -> bool:
     """Whether the bucket kept versions of them; these are gone too."""
     answers = [wire.ask("DELETE", name) for name in names]
     versioned = any(answer.headers.get("x-amz-delete-marker") == "true" for answer in answers)
     if versioned:
         try:
-            s3_deletion.remove(client, settings, _once, names, versioned=True)
+            s3_deletion.remove(bucket, _once, names, versioned=True)
         except Passing:
             raise
         except Unavailable as error:

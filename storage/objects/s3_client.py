@@ -1,15 +1,15 @@
-"""The boto3 client of one bucket: for all requests that carry no objects (lists, deletions, the frame of uploads)."""
+"""What boto3 finds out before a bucket can be asked: credentials, region, address, trusted certificates."""
 
-import base64
-import hashlib
 import os
 import ssl
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import boto3
 import botocore.session
+from botocore import UNSIGNED
 from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 from botocore.httpsession import get_cert_path
@@ -18,14 +18,16 @@ from botocore.loaders import Loader
 from storage.errors import Unavailable
 from storage.objects.s3_errors import no_credentials
 from storage.objects.s3_settings import S3Settings
+from storage.objects.s3_signing import signer
+from storage.objects.s3_tally import Tally
 from storage.objects.s3_wire import Wire
 
 _DEFAULT_REGION = "us-east-1"
 _MODELS = Loader()  # what boto3 knows of S3: large, slow to read, and the same for every store
 
 
-def connect(settings: S3Settings) -> tuple[Any, Wire]:
-    """boto3's client and our own wire, with the same address and credentials. Sends nothing to the store yet.
+def connect(settings: S3Settings, tally: Tally) -> Wire:
+    """The wire to the bucket. Sends nothing to the store yet.
 
     Raises Unavailable when there are no credentials, or the files or the profile that the settings name cannot be read.
     """
@@ -41,17 +43,10 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
         region = session.region_name or _DEFAULT_REGION
         settings = replace(settings, ca_file=_authority(settings, core.get_config_variable("ca_bundle")))
         credentials = session.get_credentials()
-        if credentials is None:  # the client would look for them once more: seconds, when a metadata service is silent
+        if credentials is None:
             raise Unavailable(f"the bucket {settings.bucket} cannot be used: {no_credentials()}")
-        client = session.client(
-            "s3",
-            endpoint_url=settings.endpoint or None,
-            region_name=region,
-            verify=str(settings.ca_file),
-            config=_config(settings),
-        )
-        client.meta.events.register("before-call.s3.DeleteObjects", _with_md5)
-        return client, Wire(settings, str(client.meta.endpoint_url), region, credentials)
+        endpoint = settings.endpoint or _address(session, region)
+        return Wire(settings, endpoint, signer(credentials, region), tally)
     except BotoCoreError as error:
         raise Unavailable(f"the S3 store cannot be used: {error}") from error
     except OSError as error:
@@ -59,30 +54,15 @@ def connect(settings: S3Settings) -> tuple[Any, Wire]:
         raise Unavailable(f"{which}, which the S3 store needs, cannot be read: {error.strerror}") from error
 
 
-def _config(settings: S3Settings) -> Config:
-    """What every S3 server understands: no checksums in trailers; the retries are ours, and no proxy is asked."""
-    return Config(
-        signature_version="s3v4",
-        s3={"addressing_style": settings.addressing},
-        retries={"total_max_attempts": 1, "mode": "standard"},
-        connect_timeout=settings.connect_timeout_seconds,
-        read_timeout=settings.read_timeout_seconds,
-        proxies={},  # else those of the environment, which our wire knows nothing of
-        max_pool_connections=settings.max_connections,
-        request_checksum_calculation="when_required",
-        response_checksum_validation="when_required",
-    )
-
-
-def _with_md5(params: dict[str, Any], **_: Any) -> None:
-    """Send Content-MD5 for the checksum of newer Amazon: other servers insist on the one and know not the other."""
-    params["context"].pop("checksum", None)
-    digest = hashlib.md5(params["body"], usedforsecurity=False).digest()
-    params["headers"]["Content-MD5"] = base64.b64encode(digest).decode()
+def _address(session: Any, region: str) -> str:
+    """Of Amazon's S3 in `region`, or of the service that the environment or the profile names instead."""
+    client = session.client("s3", region_name=region, config=Config(signature_version=UNSIGNED))
+    with closing(client):
+        return str(client.meta.endpoint_url)
 
 
 def _authority(settings: S3Settings, of_environment: str | None) -> Path:
-    """The certificates that both clients trust: the file that is named, else those that come with boto3.
+    """The certificates that are trusted: the file that is named, else those that come with boto3.
 
     Raises Unavailable when the one named cannot be used: TLS itself would not say which.
     """

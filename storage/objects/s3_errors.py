@@ -31,6 +31,10 @@ class Away(Passing):
     """It is not an answer: nothing was heard from the store, or not in time."""
 
 
+class Crowded(Exhausted):
+    """All our connections are in use: the store was not asked."""
+
+
 _CODE = re.compile(rb"<Code>\s*([A-Za-z0-9_.]{1,64})\s*</Code>")
 _TLS_WANTED = "TLSRequired"  # not of S3: what web servers say in words to who does not speak TLS
 _TLS_WORDS = re.compile(rb"HTTP request to an HTTPS|plain HTTP", re.IGNORECASE)
@@ -119,7 +123,7 @@ def translated(verb: str) -> Iterator[None]:
     except (SSLError, network.SSLError) as error:
         raise _distrust(error) from error
     except network.EmptyPoolError as error:
-        raise Exhausted("all connections to the S3 store are in use") from error
+        raise Crowded("all connections to the S3 store are in use") from error
     except (
         network.NewConnectionError,
         network.ConnectTimeoutError,

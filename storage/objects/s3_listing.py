@@ -6,27 +6,24 @@ belongs before that folder but is still to come is fetched first.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from functools import partial
 from itertools import chain
-from typing import Any
 
 from storage.objects import ObjectMeta, keys
-from storage.objects.s3_errors import translated
+from storage.objects.s3_bucket import MOST, Bucket, Objects
 from storage.objects.s3_patience import Patience
-from storage.objects.s3_settings import S3Settings
 
-PAGE = 1000
+PAGE = MOST
 _BEFORE_SLASH = "-."  # what a key may hold that sorts before a slash
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Lists what lies below the prefix of `settings`. `ordered`: the server lists in key order."""
+    """Lists what lies in `bucket`. `ordered`: the server lists in key order."""
 
-    client: Any
-    settings: S3Settings
+    bucket: Bucket
     patiently: Patience
     ordered: Callable[[], bool]
 
@@ -51,34 +48,19 @@ class Listing:
                     yield meta
 
     def _has_any(self, prefix: str) -> bool:
-        return bool(self._page(prefix, "", 1).get("Contents"))
+        return bool(self._page(prefix, "", 1).found)
 
-    def _pages(self, prefix: str, after: str) -> Iterator[list[ObjectMeta]]:
+    def _pages(self, prefix: str, after: str) -> Iterator[Sequence[ObjectMeta]]:
         while True:
             page = self._page(prefix, after, PAGE)
-            metas = [self._meta(found) for found in page.get("Contents", ())]
-            if metas:
-                after = metas[-1].key
-                yield metas
-            if not metas or not page.get("IsTruncated"):
+            if page.found:
+                after = page.found[-1].key
+                yield page.found
+            if not page.found or not page.cut:
                 return
 
-    def _page(self, prefix: str, after: str, size: int) -> Any:
-        root = self.settings.prefix
-        start = {"StartAfter": root + after} if after else {}
-
-        def ask() -> Any:
-            with translated("list"):
-                return self.client.list_objects_v2(
-                    Bucket=self.settings.bucket, Prefix=root + prefix, MaxKeys=size, **start
-                )
-
-        return self.patiently(ask)
-
-    def _meta(self, found: dict[str, Any]) -> ObjectMeta:
-        written: datetime = found["LastModified"]
-        key = str(found["Key"])[len(self.settings.prefix) :]
-        return ObjectMeta(key, int(found["Size"]), int(written.timestamp() * 1_000_000))
+    def _page(self, prefix: str, after: str, most: int) -> Objects:
+        return self.patiently(partial(self.bucket.objects, prefix, after=after, most=most))
 
 
 @dataclass(slots=True)

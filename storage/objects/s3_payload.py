@@ -1,5 +1,6 @@
 """What is put, as the pieces that go over the wire and the digests that S3 servers check."""
 
+import base64
 import hashlib
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -21,6 +22,11 @@ class Payload:
     md5: bytes
     sha256: str
     pieces: Callable[[], Iterator[Buffer]]
+
+    @property
+    def check(self) -> dict[str, str]:
+        """The header by which a server refuses what arrives other than it was sent."""
+        return {"Content-MD5": base64.b64encode(self.md5).decode()}
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,8 +56,7 @@ def test_a_thousand_objects_are_listed_and_deleted(store: S3Store) -> None:
 
 
 def test_stale_uploads_are_found(store: S3Store) -> None:
-    settings = store._settings
-    store._client.create_multipart_upload(Bucket=settings.bucket, Key=settings.prefix + "packs/a")
+    store._bucket.create_upload("packs/a", {})
     assert store.remove_stale_uploads(3600) == 0
     assert store.remove_stale_uploads(-5) == 1
     assert store.remove_stale_uploads(-5) == 0

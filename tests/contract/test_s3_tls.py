@@ -48,7 +48,7 @@ def open_store(seaweed: Seaweed, tmp_path_factory: pytest.TempPathFactory) -> It
 
 
 def exercise(store: S3Store) -> None:
-    """What each of the two clients is for: bytes on our own wire, lists and deletions by boto3."""
+    """Requests for objects, and for lists and deletions."""
     store.check()
     store.put("packs/a", [b"sealed"])
     assert store.get("packs/a", (1, 3)).read() == b"eal"

@@ -2,17 +2,21 @@
 
 import hashlib
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
-from typing import Any
+from typing import Any, cast
+from urllib.parse import parse_qsl
+from xml.etree.ElementTree import Element, fromstring
 
 import pytest
 
 from storage.errors import Conflict, NotFound, Unavailable
-from storage.objects import s3_deletion, s3_listing
+from storage.objects import s3_listing
 from storage.objects.s3 import S3Store
+from storage.objects.s3_bucket import Bucket
 from storage.objects.s3_check import Traits
 from storage.objects.s3_errors import Passing
+from storage.objects.s3_payload import Payload
 from storage.objects.s3_settings import parse_s3_url
+from storage.objects.s3_tally import Tally
 
 DATA = b"0123456789"
 ETAG = f'"{hashlib.md5(DATA, usedforsecurity=False).hexdigest()}"'
@@ -38,6 +42,7 @@ class Wire:
     """Gives what `answers` make of each request, and remembers what was sent."""
 
     signs_payloads = False
+    tally = Tally()
 
     def __init__(self) -> None:
         self.answers: dict[str, Callable[[], Answer]] = {}
@@ -141,35 +146,51 @@ def test_a_body_goes_on_at_its_offset_and_of_the_same_object_only(store: S3Store
 # Lists and deletions
 
 
-class Client:
-    """boto3's, for lists of `names` in key order, and for deletions that end in `errors`."""
+class Documents(Wire):
+    """Answers lists of `names` in key order, and deletions with `errors`; remembers what was asked to be deleted."""
 
     def __init__(self, *names: str) -> None:
+        super().__init__()
         self.names = sorted(names)
         self.errors: list[str] = []
         self.batches: list[list[str]] = []
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str, MaxKeys: int, StartAfter: str = "") -> dict[str, Any]:
-        found = [name for name in self.names if name.startswith(Prefix) and name > StartAfter]
-        contents = [{"Key": name, "Size": 1, "LastModified": datetime.now(UTC)} for name in found[:MaxKeys]]
-        return {"Contents": contents, "IsTruncated": len(found) > MaxKeys}
+    def ask_document(self, operation: str, method: str, key: str | None, root: str, **options: Any) -> Element:
+        return fromstring(getattr(self, f"answer_{operation}")(root, **options))
 
-    def delete_objects(self, *, Bucket: str, Delete: dict[str, Any]) -> dict[str, Any]:
-        self.batches.append([item["Key"] for item in Delete["Objects"]])
-        return {"Errors": [{"Code": code} for code in self.errors]}
+    def answer_list(self, root: str, *, query: str, **_: Any) -> str:
+        asked = dict(parse_qsl(query))
+        found = [
+            name for name in self.names if name.startswith(asked["prefix"]) and name > asked.get("start-after", "")
+        ]
+        most = int(asked["max-keys"])
+        written = "<LastModified>2026-01-02T03:04:05.678Z</LastModified>"
+        contents = (f"<Contents><Key>{name}</Key><Size>1</Size>{written}</Contents>" for name in found[:most])
+        cut = str(len(found) > most).lower()
+        return f"<{root}><IsTruncated>{cut}</IsTruncated>{''.join(contents)}</{root}>"
 
-    def close(self) -> None: ...
+    def answer_delete_many(self, root: str, *, payload: Payload, **_: Any) -> str:
+        sent = fromstring(b"".join(payload.pieces()))
+        self.batches.append([str(key.text) for key in sent.iter() if key.tag.endswith("}Key")])
+        return f"<{root}>{''.join(f'<Error><Code>{code}</Code></Error>' for code in self.errors)}</{root}>"
+
+
+def asking(store: S3Store, wire: Documents) -> Documents:
+    """Lists and deletions of `store` are sent over `wire`."""
+    store._bucket = Bucket(cast("Any", wire), store._settings.prefix)
+    return wire
 
 
 def test_a_list_goes_on_after_its_last_key_and_stays_below_the_prefix(
     store: S3Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(s3_listing, "PAGE", 2)
-    client = Client("own/a", "own/b", "own/b/c", "own/d", "own/e", "own-too/a", "owner", "a")
-    listing = s3_listing.Listing(client, store._settings, store._patiently, lambda: True)
+    asking(store, Documents("own/a", "own/b", "own/b/c", "own/d", "own/e", "own-too/a", "owner", "a"))
+    listing = s3_listing.Listing(store._bucket, store._patiently, lambda: True)
     assert [meta.key for meta in listing.scan("", "")] == ["a", "b", "b/c", "d", "e"]
     assert [meta.key for meta in listing.scan("", "b")] == ["b/c", "d", "e"]
     assert [meta.key for meta in listing.scan("b", "a")] == ["b", "b/c"]
+    assert {meta.modified_at for meta in listing.scan("", "")} == {1767323045678000}
 
 
 @pytest.mark.parametrize(
@@ -183,25 +204,21 @@ def test_a_list_goes_on_after_its_last_key_and_stays_below_the_prefix(
 def test_an_object_that_was_not_deleted_is_an_error(
     store: S3Store, codes: list[str], error: type[Unavailable] | None
 ) -> None:
-    client = Client()
-    client.errors = codes
-    store._client.close()
-    store._client = client
+    documents = asking(store, Documents())
+    documents.errors = codes
     if error is None:
         store.delete(["a"])
     else:
         with pytest.raises(Unavailable) as caught:
             store.delete(["a"])
         assert type(caught.value) is error
-    assert client.batches == [["own/a"]]
+    assert documents.batches == [["own/a"]]
 
 
 def test_deletions_are_sent_a_thousand_at_once(store: S3Store) -> None:
-    client = Client()
-    store._client.close()
-    store._client = client
+    documents = asking(store, Documents())
     store.delete(str(number) for number in range(2001))
-    assert [len(batch) for batch in client.batches] == [s3_deletion._BATCH, 1000, 1]
+    assert [len(batch) for batch in documents.batches] == [1000, 1000, 1]
 
 
 @pytest.mark.parametrize("error", [NotFound("gone"), Conflict("changed")])
@@ -219,8 +236,8 @@ def test_an_object_that_goes_while_it_is_read_is_not_a_short_one(store: S3Store,
 # Parts
 
 
-class Frame(Client):
-    """boto3's, for the frame of an upload whose completion answers `etag`."""
+class Frame(Documents):
+    """For the frame of an upload whose completion answers `etag`."""
 
     def __init__(self, etag: str) -> None:
         super().__init__()
@@ -228,15 +245,18 @@ class Frame(Client):
         self.aborted: list[str] = []
         self.completed: list[list[int]] = []
 
-    def create_multipart_upload(self, **_: Any) -> dict[str, str]:
-        return {"UploadId": "upload"}
+    def answer_create_upload(self, root: str, **_: Any) -> str:
+        return f"<{root}><UploadId>upload</UploadId></{root}>"
 
-    def complete_multipart_upload(self, *, MultipartUpload: dict[str, Any], **_: Any) -> dict[str, str]:
-        self.completed.append([part["PartNumber"] for part in MultipartUpload["Parts"]])
-        return {"ETag": self.etag}
+    def answer_complete_upload(self, root: str, *, payload: Payload, **_: Any) -> str:
+        sent = fromstring(b"".join(payload.pieces()))
+        self.completed.append([int(str(one.text)) for one in sent.iter() if one.tag.endswith("}PartNumber")])
+        return f"<{root}><ETag>{self.etag}</ETag></{root}>"
 
-    def abort_multipart_upload(self, *, UploadId: str, **_: Any) -> None:
-        self.aborted.append(UploadId)
+    def ask(self, method: str, key: str, *, query: str = "", **_: Any) -> Answer:
+        assert method == "DELETE"
+        self.aborted.append(query)
+        return Answer(204)
 
 
 MIB = 1 << 20
@@ -248,8 +268,7 @@ JOINED = hashlib.md5(b"".join(digest.digest() for digest in DIGESTS), usedforsec
 def in_parts(store: S3Store, wire: Wire, etag: str, *etags: str) -> Frame:
     """A store whose server has nothing else under the key, and answers so to the parts and to the completion."""
     frame = Frame(etag)
-    store._client.close()
-    store._client = frame
+    asking(store, frame)
     store._part_bytes = MIB
     answers = iter(etags)
     wire.answers["PUT"] = lambda: Answer(ETag=next(answers))
@@ -271,11 +290,11 @@ def test_a_part_stored_other_than_sent_ends_the_upload(store: S3Store, wire: Wir
     frame = in_parts(store, wire, f'"{JOINED}-3"', f'"{DIGESTS[0].hexdigest()}"', OTHER)
     with pytest.raises(Passing, match="a part of an object other than it was sent"):
         store.put("a", PARTS)
-    assert (frame.completed, frame.aborted) == ([], ["upload"])
+    assert (frame.completed, frame.aborted) == ([], ["uploadId=upload"])
 
 
 def test_parts_joined_to_another_object_are_no_success(store: S3Store, wire: Wire) -> None:
     frame = in_parts(store, wire, f'"{JOINED}-2"', *(f'"{digest.hexdigest()}"' for digest in DIGESTS))
     with pytest.raises(Unavailable, match="cannot confirm"):
         store.put("a", PARTS)
-    assert frame.aborted == ["upload"]
+    assert frame.aborted == ["uploadId=upload"]

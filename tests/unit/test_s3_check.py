@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -32,7 +31,7 @@ class Watched:
         self.now = 0.0
         self.store = S3Store(parse_s3_url(url))
         self.settings = self.store._settings
-        self.watch = Watch(self.store._client, self.store._wire, self.settings, clock=lambda: self.now)
+        self.watch = Watch(self.store._bucket, self.store._wire, self.settings, clock=lambda: self.now)
 
 
 @pytest.fixture
@@ -119,7 +118,7 @@ def test_what_a_process_left_that_ended_is_removed_an_hour_later(
     seaweed.client.put_object(Bucket=BUCKET, Key=left, Body=b"probe")
     watched.watch.check()
     assert probes(seaweed, watched) == [left]
-    monkeypatch.setattr(s3_check, "_LEFT_OVER", timedelta(hours=-1))
+    monkeypatch.setattr(s3_check, "_LEFT_OVER", -3600 * 1_000_000)
     watched.watch.check(doubtful=True)
     assert probes(seaweed, watched) == []
 
@@ -162,7 +161,7 @@ def test_what_is_deleted_leaves_no_version(seaweed: Seaweed, versioned: str, sta
 def test_many_versions_are_deleted_page_by_page(
     seaweed: Seaweed, versioned: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.objects.s3_deletion._BATCH", 2)
+    monkeypatch.setattr("storage.objects.s3_bucket.MOST", 2)
     store = S3Store(parse_s3_url(seaweed.url(versioned)))
     for number in range(5):
         store.put("a", [b"%d" % number], if_absent=False)

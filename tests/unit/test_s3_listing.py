@@ -1,35 +1,31 @@
 """Buckets are listed in key order, whichever order the server keeps."""
 
-from datetime import UTC, datetime
-from typing import Any
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.objects import s3_listing
+from storage.objects import ObjectMeta, s3_listing
 from storage.objects.s3 import S3Store
+from storage.objects.s3_bucket import MOST, Bucket, Objects
 from storage.objects.s3_listing import Listing
 from storage.objects.s3_patience import Patience
-from storage.objects.s3_settings import S3Settings, parse_s3_url
+from storage.objects.s3_settings import parse_s3_url
 from tests.seaweed import Seaweed
 
-SETTINGS = S3Settings("bucket", prefix="root/", retry_seconds=0)
 NAMES = st.lists(st.text("ab-.", min_size=1, max_size=3).filter(lambda s: s[0] not in "-."), min_size=1, max_size=3)
 
 
-class FolderByFolder:
+class FolderByFolder(Bucket):
     """Lists as a server does that keeps folders: a folder's name counts without its slash."""
 
     def __init__(self, names: set[str]) -> None:
-        self.keys = sorted((SETTINGS.prefix + name for name in names), key=lambda key: key.split("/"))
+        self.keys = sorted(names, key=lambda key: key.split("/"))
         self.asked = 0
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str, MaxKeys: int, StartAfter: str = "") -> dict[str, Any]:
+    def objects(self, prefix: str, *, after: str = "", most: int = MOST) -> Objects:
         self.asked += 1
-        found = [key for key in self.keys if key.startswith(Prefix) and key.split("/") > StartAfter.split("/")]
-        contents = [{"Key": key, "Size": 1, "LastModified": datetime.now(UTC)} for key in found[:MaxKeys]]
-        return {"Contents": contents, "IsTruncated": len(found) > MaxKeys}
+        found = [key for key in self.keys if key.startswith(prefix) and key.split("/") > after.split("/")]
+        return Objects([ObjectMeta(key, 1) for key in found[:most]], len(found) > most)
 
 
 def not_a_folder_too(names: set[str]) -> set[str]:
@@ -46,17 +42,17 @@ def not_a_folder_too(names: set[str]) -> set[str]:
 def test_folders_are_put_in_key_order(names: set[str], prefix: str, after: str, page: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(s3_listing, "PAGE", page)
-        listing = Listing(FolderByFolder(names), SETTINGS, Patience(0), lambda: False)
+        listing = Listing(FolderByFolder(names), Patience(0), lambda: False)
         found = [meta.key for meta in listing.scan(prefix, after)]
     assert found == sorted(name for name in names if name.startswith(prefix) and name > after)
 
 
 def test_what_it_costs_in_a_bucket_of_packs() -> None:
     names = {f"packs/local/1.2.{study}/1.3.{study}.{series}/p.zip" for study in range(500) for series in range(10)}
-    client = FolderByFolder(names)
-    listing = Listing(client, SETTINGS, Patience(0), lambda: False)
+    bucket = FolderByFolder(names)
+    listing = Listing(bucket, Patience(0), lambda: False)
     assert [meta.key for meta in listing.scan("packs/", "")] == sorted(names)
-    assert client.asked <= 5 + 5 * 20  # pages; and at the end of each a look beside the folders that are open
+    assert bucket.asked <= 5 + 5 * 20  # pages; and at the end of each a look beside the folders that are open
 
 
 def test_a_real_server_is_put_in_key_order(seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch) -> None:

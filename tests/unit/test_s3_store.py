@@ -4,6 +4,7 @@ import os
 import socket
 import threading
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -16,6 +17,7 @@ from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavaila
 from storage.objects import s3_patience
 from storage.objects.s3 import S3Store
 from storage.objects.s3_settings import parse_s3_url
+from storage.objects.s3_tally import Tally
 from tests.faults.ledger import until
 from tests.s3_proxy import S3Proxy, Trouble, s3_proxy
 from tests.seaweed import READER_ACCESS_KEY, READER_SECRET_KEY, Seaweed
@@ -37,7 +39,7 @@ def open_store(seaweed: Seaweed, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(s3_patience, "_FIRST_PAUSE_SECONDS", 0.01)
     opened: list[S3Store] = []
 
-    def open_one(more: str = "", *, bucket: str = BUCKET, checked: bool = True, **options: int) -> S3Store:
+    def open_one(more: str = "", *, bucket: str = BUCKET, checked: bool = True, **options: Any) -> S3Store:
         url = seaweed.url(bucket, uuid.uuid4().hex, endpoint=proxy.endpoint) + more
         store = S3Store(parse_s3_url(url), **options)
         opened.append(store)
@@ -102,6 +104,42 @@ def test_a_thousand_deletions_are_one_request(store: S3Store, proxy: S3Proxy) ->
     store.delete(f"a/{number}" for number in range(1001))
     assert proxy.counts("delete") == {"POST": 2}
     assert list(store.scan()) == []
+
+
+def test_what_is_asked_is_told_by_operation_and_outcome(
+    open_store: Any, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    asked: Counter[tuple[str, str]] = Counter()
+    moved: Counter[str] = Counter()
+    tally = Tally(lambda *what: asked.update([what]), lambda way, length: moved.update({way: length}))
+    store = open_store(part_bytes=5 * MIB, tally=tally)
+    for counted in (asked, moved):
+        counted.clear()
+    store.put("a", [DATA])
+    proxy.cause(Trouble("GET", key="/a", status=500))
+    proxy.cause(Trouble("GET", key="/a", lose=True))
+    assert contents(store, "a", (0, MIB)) == DATA[:MIB]
+    assert moved == {"sent": len(DATA), "received": MIB}
+    with pytest.raises(NotFound):
+        store.head("b")
+    store.put("b", file_of(tmp_path, DATA * 2))
+    assert [found.key for found in store.scan("a")] == ["a"]
+    store.delete(["a", "b"])
+    store.remove_stale_uploads(3600)
+    lists = asked.pop(("list", "ok"))  # as many as the order of the server wants
+    assert asked == {
+        ("put", "ok"): 1,
+        ("get", "error"): 1,
+        ("get", "unanswered"): 1,
+        ("get", "ok"): 1,
+        ("head", "refused"): 2,  # and whether it may be written
+        ("create_upload", "ok"): 1,
+        ("put_part", "ok"): 2,
+        ("complete_upload", "ok"): 1,
+        ("delete_many", "ok"): 1,
+        ("list_uploads", "ok"): 1,
+    }
+    assert sum(asked.values()) + lists == sum(proxy.counts().values())
 
 
 # What passes by itself
@@ -252,6 +290,54 @@ def test_who_waits_for_a_server_that_hangs_is_let_go_when_the_gateway_stops(open
     with pytest.raises(Unavailable, match="closed"):
         store.put("b", [b"x"])
     proxy.release()
+
+
+@pytest.mark.parametrize(
+    ("method", "act"),
+    [
+        ("GET", lambda store: list(store.scan("a"))),
+        ("POST", lambda store: store.delete(["a"])),
+        ("GET", lambda store: store.remove_stale_uploads(0)),
+    ],
+    ids=["list", "delete", "list uploads"],
+)
+def test_lists_and_deletions_that_hang_are_let_go_too(
+    open_store: Any, proxy: S3Proxy, method: str, act: Callable[[S3Store], object]
+) -> None:
+    store = open_store("&retry_seconds=3600&read_timeout_seconds=3600")
+    hanging = proxy.cause(Trouble(method, times=1000, hang=True))
+    with ThreadPoolExecutor(1) as threads:
+        waiting = threads.submit(act, store)
+        until(lambda: hanging.hits == 1, "the request comes")
+        store.hang_up()
+        with pytest.raises(Unavailable):
+            waiting.result(60)
+    proxy.release()
+
+
+def test_who_is_connecting_when_the_gateway_stops_does_not_wait_for_an_answer(
+    open_store: Any, proxy: S3Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_store("&retry_seconds=3600&read_timeout_seconds=3600", checked=False)
+    connect = socket.socket.connect
+
+    def connect_late(sock: socket.socket, address: Any) -> None:
+        connect(sock, address)
+        store.hang_up()  # before anybody knows of this connection
+
+    hanging = proxy.cause(Trouble(times=1000, hang=True))
+    monkeypatch.setattr(socket.socket, "connect", connect_late)
+    with pytest.raises(Unavailable):
+        store.get("a")
+    assert hanging.hits == 0
+    proxy.release()
+
+
+def test_a_list_that_does_not_come_whole_is_none(store: S3Store, proxy: S3Proxy) -> None:
+    store.put("a", [b"x"])
+    cut = proxy.cause(Trouble("GET", key="list-type", cut_at=100))
+    assert [found.key for found in store.scan()] == ["a"]
+    assert cut.hits == 1
 
 
 def test_a_server_that_comes_back_is_found_again(
