@@ -62,7 +62,10 @@ _loose_seconds = Gauge(
     registry=_REGISTRY,
 )
 _packs = Counter(
-    "gateway_packs", "Packs written, by what was done (sealed, compacted, copied).", ("act",), registry=_REGISTRY
+    "gateway_packs",
+    "Packs written, by what was done (sealed, compacted, merged, copied).",
+    ("act",),
+    registry=_REGISTRY,
 )
 _packed_instances = Counter(
     "gateway_packed_instances", "Instances in the packs written, by what was done.", ("act",), registry=_REGISTRY
@@ -72,7 +75,7 @@ _packed_bytes = Counter(
 )
 _upkeep_failures = Counter(
     "gateway_upkeep_failures",
-    "Attempts of the workers that failed and are made again, by act (seal, compact, copy, sweep, delete).",
+    "Attempts of the workers that failed and are made again, by act (seal, compact, merge, copy, sweep, delete).",
     ("act",),
     registry=_REGISTRY,
 )
@@ -117,6 +120,18 @@ _cache_looks = Counter(
     "gateway_cache_looks",
     "Blocks of packs in a bucket that were looked for in the cache, by what was found (hit, miss).",
     ("result",),
+    registry=_REGISTRY,
+)
+_bucket_requests = Counter(
+    "gateway_bucket_requests",
+    "Requests sent to buckets, by store (spool, archive, copy), operation and outcome (ok, refused, error, unanswered).",
+    ("store", "operation", "outcome"),
+    registry=_REGISTRY,
+)
+_bucket_bytes = Counter(
+    "gateway_bucket_bytes",
+    "Bytes of objects and lists to and from buckets, by store and direction (sent, received).",
+    ("store", "direction"),
     registry=_REGISTRY,
 )
 
@@ -173,14 +188,14 @@ def waiting(series: int, instances: int, length: int, oldest_seconds: float) -> 
 
 
 def packed(act: str, instances: int, length: int) -> None:
-    """A pack was sealed, compacted or copied (`act`)."""
+    """A pack was sealed, compacted, merged or copied (`act`)."""
     _packs.labels(act).inc()
     _packed_instances.labels(act).inc(instances)
     _packed_bytes.labels(act).inc(length)
 
 
 def upkeep_failed(act: str) -> None:
-    """A worker could not seal, compact, copy, sweep or delete (`act`) something; it will try again."""
+    """A worker could not seal, compact, merge, copy, sweep or delete (`act`) something; it will try again."""
     _upkeep_failures.labels(act).inc()
 
 
@@ -213,6 +228,16 @@ def journal_kept(seconds: float) -> None:
 def cache_looked(hit: bool) -> None:
     """A block was looked for in the cache."""
     _cache_looks.labels("hit" if hit else "miss").inc()
+
+
+def bucket_asked(store: str, operation: str, outcome: str) -> None:
+    """A request was sent to the bucket of `store`; see `storage.objects.s3_tally`."""
+    _bucket_requests.labels(store, operation, outcome).inc()
+
+
+def bucket_moved(store: str, direction: str, length: int) -> None:
+    """Bytes were sent to the bucket of `store`, or received from it."""
+    _bucket_bytes.labels(store, direction).inc(length)
 
 
 def process_ended(pid: int) -> None:

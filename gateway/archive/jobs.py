@@ -20,7 +20,7 @@ from storage.packs.blocks import BlockReader
 
 _SEAL_SECONDS, _COMPACT_SECONDS, _COPY_SECONDS, _SWEEP_SECONDS, _TOMBSTONES_SECONDS = 5.0, 10.0, 10.0, 10.0, 3600.0
 _CACHE_SECONDS = 600.0
-_UNFINISHED_SECONDS = 300.0
+_UNFINISHED_SECONDS, _MERGE_SECONDS = 300.0, 300.0
 
 
 def workers(
@@ -46,6 +46,7 @@ def workers(
         jobs.append(Job("seal", lambda: sealer.run_once().done > 0, min(_SEAL_SECONDS, sealing.after_seconds + 0.2)))
     compactor = Compactor(index, stores, documents, staging=staging, min_free_bytes=free, stop=stop)
     jobs.append(Job("compact", lambda: compactor.run_once().done > 0, _COMPACT_SECONDS))
+    jobs.append(Job("merge", lambda: compactor.merge_once().done > 0, _MERGE_SECONDS))
     if COPY in stores:
         copier = Copier(index, stores, staging=staging, min_free_bytes=free, stop=stop)
         jobs.append(Job("copy", lambda: copier.run_once().done > 0, _COPY_SECONDS))

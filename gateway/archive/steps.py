@@ -9,7 +9,8 @@ VERIFIED = "verified"  # it was read back, and is what was written
 SEALED = "sealed"  # the index names it
 SWEPT = "swept"  # doomed objects are deleted, and not yet forgotten
 COMPACTED = "compacted"  # the index names a pack without what was removed
-STEPS = (STAGED, DOOMED, PUT, VERIFIED, SEALED, SWEPT, COMPACTED)
+MERGED = "merged"  # the index names one pack instead of several
+STEPS = (STAGED, DOOMED, PUT, VERIFIED, SEALED, SWEPT, COMPACTED, MERGED)
 
 Hook = Callable[[str], None]
 

@@ -218,8 +218,8 @@ class PackingIndex(MetadataIndex, Protocol):
         the removal has come first (see `doom`): the pack object must not be used then.
         """
 
-    def repack(self, old: Pack, new: Pack | None) -> None:
-        """Replace a pack by one with what is left of it; as `seal`, the old object is doomed.
+    def repack(self, old: Sequence[Pack], new: Pack | None) -> None:
+        """Replace packs of a series by one with what is left of them; as `seal`, the old objects are doomed.
 
         Raises Conflict also when what is left is not what is in `new`; nothing (None) is never left of a pack that is
         here, because `remove` takes such packs out.
@@ -242,6 +242,9 @@ class PackingIndex(MetadataIndex, Protocol):
         """Packs whose objects still hold instances that were removed, but those with keys in `besides`. One at a time
         is in memory.
         """
+
+    def crowded(self, limit: int) -> Sequence[Scope]:
+        """Series with so many small packs of like size that some should become one (see `storage.packs.merging`)."""
 
     def uncopied(self, store: str, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
         """Packs of which no copy in the store so named was confirmed, oldest first; otherwise as `wasteful`."""

@@ -114,6 +114,9 @@ Index("ix_series_series_uid", series.c.series_uid)
 _LOOSE = series.c.loose_count > 0
 Index("ix_series_loose", series.c.touched_at, sqlite_where=_LOOSE, postgresql_where=_LOOSE)
 
+_CROWDED = series.c.pack_count >= 8  # as `storage.packs.merging` has it: some may be merged
+Index("ix_series_crowded", series.c.pack_count, sqlite_where=_CROWDED, postgresql_where=_CROWDED)
+
 # The served versions that lie loose. Of an instance whose served version is in a pack there is no row here.
 # The same SOP Instance UID in another series is another instance: real archives have such pairs.
 instances = Table(

@@ -97,19 +97,25 @@ def take_out(
     levels.count_series(session, study, series, instances=0, loose=-len(gone), bytes=-length, packs=packs)
 
 
-def repack(session: Session, listings: Listings, old: Pack, new: Pack | None, columns: Columns | None) -> None:
+def repack(
+    session: Session, listings: Listings, old: Sequence[Pack], new: Pack | None, columns: Columns | None
+) -> None:
     """See `PackingIndex.repack`."""
-    series = _series(session, old)
-    there = _find(session, listings, series, old)
-    if there is None:
+    series = _series(session, old[0])
+    there = [each for each in (_find(session, listings, series, pack) for pack in old) if each is not None]
+    if len(there) < len(old):
         raise Conflict("the pack is not there any more")
-    left = {_content(each) for each in there.listing.instances()}
+    left = {_content(each) for one in there for each in one.listing.instances()}
     if new is None or columns is None or left != {_content(each) for each in new.instances}:
         raise Conflict("what is left of the pack is not what was written anew")
     _call_off_removal(session, new.location)
-    gone = [old.location, *doomed.copy_of(session, there.study_id, there.id, old.location)]
-    packed.drop(session, there)
+    gone = []
+    for one in there:
+        gone += [one.location, *doomed.copy_of(session, one.study_id, one.id, one.location)]
+        packed.drop(session, one)
     packed.write(session, series.study_id, series.id, columns)
+    if len(there) > 1:
+        levels.count_series(session, series.study_id, series.id, instances=0, loose=0, bytes=0, packs=1 - len(there))
     doomed.doom(session, gone, feed.now())
 
 

@@ -1,17 +1,17 @@
-"""The packs that are there: all of them in order, those that are to be written anew, those that are to be copied."""
+"""The packs that are there: all of them in order, those that are to be written anew, merged, or copied."""
 
 from collections.abc import Iterable, Iterator, Set
 from itertools import islice
 from typing import Any
 
-from sqlalchemy import Select, bindparam, select, update
+from sqlalchemy import Select, bindparam, case, func, select, update
 
 from storage.dicom.identity import Scope
 from storage.index import packed
 from storage.index.engine import Engine
 from storage.index.schema import packs, series, studies
 from storage.index.session import Session, constant
-from storage.packs import Pack
+from storage.packs import Pack, merging
 
 STUDIES_AT_ONCE = 256  # whose UIDs are in memory
 
@@ -60,6 +60,22 @@ _UNCOPIED = [
     _named(condition).order_by(packs.c.copied_to, packs.c.id)
     for condition in (packs.c.copied_to < bindparam("copy"), packs.c.copied_to > bindparam("copy"))
 ]
+_SIZE = case(*((packs.c.length < constant(bound), constant(size)) for size, bound in enumerate(merging.SIZES)))
+CROWDED = (
+    select(studies.c.study_uid, series.c.series_uid)
+    .join_from(series, packs, (series.c.study_id == packs.c.study_id) & (series.c.id == packs.c.series_id))
+    .join(studies, studies.c.id == series.c.study_id)
+    .where(
+        series.c.pack_count >= constant(merging.AT_LEAST),
+        packs.c.length < constant(merging.SIZES[-1]),
+        packs.c.instance_count <= constant(merging.MAX_INSTANCES),
+        packs.c.metadata_length <= constant(merging.MAX_METADATA_BYTES),
+    )
+    .group_by(studies.c.study_uid, series.c.series_uid, _SIZE)
+    .having(func.count() >= constant(merging.AT_LEAST))
+    .limit(bindparam("limit"))
+    .offset(constant(0))
+)
 _NAMES = select(packs.c.id).where(packs.c.key == bindparam("key")).limit(constant(1)).offset(constant(0))
 _IS_COPIED = select(packs.c.id).where(packs.c.key == bindparam("key"), packs.c.copied_to == bindparam("copy"))
 _COPIED = (
@@ -94,6 +110,12 @@ def wasteful(engine: Engine, limit: int, besides: Set[str]) -> Iterator[Pack]:
     with engine.reading() as session:
         rows = session.run(_WASTEFUL, limit=limit + len(besides)).fetchall()
     yield from islice(_read(engine, rows, besides), limit)
+
+
+def crowded(session: Session, limit: int) -> list[Scope]:
+    """See `PackingIndex.crowded`. A series that has enough packs of two sizes counts twice, and is named once."""
+    rows = session.run(CROWDED, limit=limit).fetchall()
+    return list(dict.fromkeys(Scope(*row) for row in rows))
 
 
 def uncopied(engine: Engine, store: str, limit: int, besides: Set[str]) -> Iterator[Pack]:

@@ -131,11 +131,11 @@ class SqlIndex:
             lambda session: sealing.seal(session, self._listings, pack, columns, sealed), studies=[pack.study_uid]
         )
 
-    def repack(self, old: Pack, new: Pack | None) -> None:
+    def repack(self, old: Sequence[Pack], new: Pack | None) -> None:
         """See `PackingIndex`. A pack of which nothing is left has no row any more, and that is a Conflict."""
         columns = None if new is None else packed.columns(new)
         self._engine.write(
-            lambda session: sealing.repack(session, self._listings, old, new, columns), studies=[old.study_uid]
+            lambda session: sealing.repack(session, self._listings, old, new, columns), studies=[old[0].study_uid]
         )
 
     def adopt(self, pack: Pack, documents: Sequence[bytes]) -> None:
@@ -157,6 +157,11 @@ class SqlIndex:
     def wasteful(self, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
         """See `PackingIndex`."""
         return shelf.wasteful(self._engine, limit, besides)
+
+    def crowded(self, limit: int) -> Sequence[Scope]:
+        """See `PackingIndex`."""
+        with self._engine.reading() as session:
+            return shelf.crowded(session, limit)
 
     def uncopied(self, store: str, limit: int, *, besides: Set[str] = frozenset()) -> Iterator[Pack]:
         """See `PackingIndex`. One store is remembered for each pack: the last in which a copy was confirmed."""

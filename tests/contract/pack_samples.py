@@ -12,6 +12,7 @@ from storage.errors import NotFound
 from storage.index import LooseInstance, PackingIndex
 from storage.objects import Location
 from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Blocks, Pack, PackedInstance
+from storage.packs.write import place
 
 HOUR = 3600 * 1_000_000
 
@@ -82,6 +83,17 @@ def compact(index: PackingIndex, documents: KeptDocuments, old: Pack) -> Pack:
     """Write a wasteful pack anew."""
     new = pack_of(old.study_uid, old.series_uid, old.instances)
     documents.kept[new.location] = list(documents.documents(old))
+    index.doom([new.location], soon())
+    index.repack([old], new)
+    return new
+
+
+def merge(index: PackingIndex, documents: KeptDocuments, old: Sequence[Pack]) -> Pack:
+    """Write several packs of a series as one."""
+    pairs = [pair for pack in old for pair in zip(pack.instances, documents.documents(pack), strict=True)]
+    pairs.sort(key=lambda pair: place(pair[0]))
+    new = pack_of(old[0].study_uid, old[0].series_uid, [packed for packed, _ in pairs])
+    documents.kept[new.location] = [document for _, document in pairs]
     index.doom([new.location], soon())
     index.repack(old, new)
     return new

@@ -8,8 +8,8 @@ import pytest
 
 from storage.dicom.attributes import TABLE, Attribute, Home
 from storage.dicom.query import Level, Query, key
-from storage.index import compile
-from storage.index.session import Prepared
+from storage.index import compile, shelf
+from storage.index.session import Prepared, prepared
 from storage.index.sqlite import SqliteIndex
 from tests.contract import many_studies
 
@@ -132,6 +132,12 @@ def test_what_lies_below_a_study_is_found_from_the_study(index: SqliteIndex, lev
 def test_a_walk_goes_on_from_the_day_it_had_reached(index: SqliteIndex) -> None:
     plan = plans(index, Query(Level.INSTANCE))[1]
     assert any("ix_studies_order (study_date<?)" in step for step in plan), plan
+
+
+def test_series_to_be_merged_are_found_without_looking_at_the_others(index: SqliteIndex) -> None:
+    plan = explained(index, prepared(shelf.CROWDED, index._engine.flavour.dialect), {})
+    assert not scans(plan), plan
+    assert any("ix_series_crowded" in step for step in plan), plan
 
 
 def test_the_rows_are_those_of_studies(index: SqliteIndex) -> None:

@@ -16,7 +16,7 @@ from tests import samples
 from tests.contract import index_samples
 from tests.contract.conftest import Open
 from tests.contract.index_samples import ask, first, firsts, json_instance, record, scope_of
-from tests.contract.pack_samples import HOUR, KeptDocuments, compact, one_pack, pack_of, packed_loose, seal, soon
+from tests.contract.pack_samples import HOUR, KeptDocuments, compact, merge, one_pack, pack_of, packed_loose, seal, soon
 
 instance = cache(index_samples.instance)
 STUDY, SERIES, OTHER_SERIES = f"{samples.ROOT}.1", f"{samples.ROOT}.1.1", f"{samples.ROOT}.1.2"
@@ -339,11 +339,87 @@ class TestRepack:
             if new is not None:
                 index.doom([new.location], soon())
             with pytest.raises(Conflict):
-                index.repack(wasteful, new)
+                index.repack([wasteful], new)
         assert answers(index) == before
         index.remove(Scope(STUDY))
         with pytest.raises(Conflict):
-            index.repack(wasteful, None)
+            index.repack([wasteful], None)
+
+
+class TestMerge:
+    def trickled(self, index: PackingIndex, documents: KeptDocuments, count: int = 9) -> list[Pack]:
+        """A series that came one by one, in no order, and another with one pack."""
+        for number in sorted(range(1, count + 1), key=lambda n: (n % 3, n)):
+            index.add(record(instance(1, 1, number)))
+            seal(index, documents, STUDY, SERIES)
+        fill(index, 1, series=2)
+        seal(index, documents, STUDY, OTHER_SERIES)
+        return list(index.packs(Scope(STUDY, SERIES)))
+
+    def test_nothing_that_readers_see_changes(self, index: PackingIndex, documents: KeptDocuments) -> None:
+        packs = self.trickled(index, documents)
+        before = answers(index)
+        assert index.crowded(10) == [Scope(STUDY, SERIES)]
+        new = merge(index, documents, packs)
+        assert answers(index) == before
+        assert index.crowded(10) == []
+        assert one_pack(index, STUDY, SERIES) == new
+        assert {each.key for each in index.doomed(soon(1), 100)} >= {pack.location.key for pack in packs}
+        assert new.location.key not in {each.key for each in index.doomed(soon(9999), 100)}
+
+    def test_what_is_merged_can_be_removed_and_grows_again(self, index: PackingIndex, documents: KeptDocuments) -> None:
+        merge(index, documents, self.trickled(index, documents)[2:])
+        assert len(list(index.packs(Scope(STUDY, SERIES)))) == 3
+        assert index.add(record(instance(1, 1, 9))) == Added(Outcome.SAME, 1)
+        assert index.add(record(instance(1, 1, 10))) == Added(Outcome.NEW, 1)
+        seal(index, documents, STUDY, SERIES)
+        merge(index, documents, list(index.packs(Scope(STUDY, SERIES))))
+        assert len(one_pack(index, STUDY, SERIES).instances) == 10
+        index.remove(Scope(STUDY, SERIES))
+        assert index.search(ask(Level.INSTANCE)).rows and not list(index.packs(Scope(STUDY, SERIES)))
+        index.remove(Scope(STUDY))
+        assert not index.search(ask(Level.STUDY)).rows
+
+    def test_few_packs_and_large_ones_are_not_crowded(self, index: PackingIndex, documents: KeptDocuments) -> None:
+        self.trickled(index, documents, 7)
+        assert index.crowded(10) == []
+        for number in range(8, 11):
+            index.add(record(instance(1, 1, number)))
+            [loose] = index.loose(STUDY, SERIES)
+            pack, places = packed_loose(STUDY, SERIES, [loose], documents)
+            large = replace(pack.location, length=128 << 20)
+            pack = replace(pack, location=large, blocks=replace(pack.blocks, length=128 << 20))
+            index.doom([pack.location], soon())
+            index.seal(pack, places)
+        assert index.crowded(10) == []
+
+    def test_confirmed_copies_are_doomed_and_the_new_one_is_copied_anew(
+        self, index: PackingIndex, documents: KeptDocuments
+    ) -> None:
+        packs = self.trickled(index, documents)
+        for pack in packs[:5]:
+            index.copied(pack, "copy")
+        new = merge(index, documents, packs)
+        copies = {each.key for each in index.doomed(soon(1), 100, store="copy")}
+        assert copies == {pack.location.key for pack in packs[:5]}
+        assert new.location.key in {pack.location.key for pack in index.uncopied("copy", 10)}
+
+    def test_what_changed_meanwhile_is_a_conflict(self, index: PackingIndex, documents: KeptDocuments) -> None:
+        packs = self.trickled(index, documents)
+        new = pack_of(STUDY, SERIES, [one for pack in packs for one in pack.instances])
+        index.doom([new.location], soon())
+        index.remove(Scope(STUDY, SERIES, packs[4].instances[0].sop_uid))
+        before = answers(index)
+        with pytest.raises(Conflict):
+            index.repack(packs, new)
+        assert answers(index) == before
+        assert len(list(index.packs(Scope(STUDY, SERIES)))) == len(packs) - 1
+        assert packs[0].location.key not in {each.key for each in index.doomed(soon(1), 100)}
+        merge(index, documents, packs[:4] + packs[5:])
+        before = answers(index)
+        with pytest.raises(Conflict):
+            index.repack(packs[:2], new)
+        assert answers(index) == before
 
 
 class TestAdopt:

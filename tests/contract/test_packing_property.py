@@ -14,9 +14,10 @@ from storage.dicom.query import Level
 from storage.errors import NotFound
 from storage.index import PackingIndex
 from storage.index.sqlite import SqliteIndex
+from storage.packs import Pack
 from tests.contract.conftest import ENGINES
 from tests.contract.index_samples import ask, json_instance, record
-from tests.contract.pack_samples import KeptDocuments, compact, seal
+from tests.contract.pack_samples import KeptDocuments, compact, merge, seal
 from tests.contract.test_index_matching import ui
 
 STUDY = "1.2"
@@ -32,6 +33,7 @@ OPERATIONS = st.one_of(
     st.tuples(st.just("remove"), series, members),
     st.tuples(st.just("remove series"), series),
     st.tuples(st.just("compact")),
+    st.tuples(st.just("merge"), series, st.integers(0, 1)),
     st.tuples(st.just("rebuild")),
 )
 
@@ -59,6 +61,8 @@ class Both:
             case ("compact",):
                 for pack in self.sealing.wasteful(1):
                     compact(self.sealing, self.documents, pack)
+            case ("merge", series_uid, left):
+                self.merge(list(self.sealing.packs(Scope(STUDY, series_uid)))[left:])
             case ("rebuild",):
                 self.rebuild()
 
@@ -71,6 +75,12 @@ class Both:
                 gone.append(0)
             self.sweep(index)
         assert gone[0] == gone[1]
+
+    def merge(self, packs: list[Pack]) -> None:
+        """As far as they share no version: a rebuild may have brought back one that was written anew."""
+        versions = [(one.sop_uid, one.revision) for pack in packs for one in pack.instances]
+        if len(packs) > 1 and len(versions) == len(set(versions)):
+            merge(self.sealing, self.documents, packs)
 
     def rebuild(self) -> None:
         """From the packs alone, when nothing lies loose."""

@@ -8,10 +8,10 @@ import pytest
 
 from storage.dicom.attributes import BY_PATH, TABLE, Attribute, Home
 from storage.dicom.query import Level, Query, key
-from storage.index import compile
+from storage.index import compile, shelf
 from storage.index.postgres import PostgresIndex
 from storage.index.postgres_connections import Server
-from storage.index.session import Prepared
+from storage.index.session import Prepared, prepared
 from tests.contract import many_studies
 from tests.postgres import Postgres
 
@@ -151,6 +151,11 @@ def test_what_lies_below_a_study_is_in_one_partition(plans: Plans) -> None:
         steps = plans.of(query)
         assert len([step for step in steps if step.table.startswith("series_") and step.rows]) == 1
         assert sum(step.rows for step in steps) <= 10
+
+
+def test_series_to_be_merged_are_found_without_looking_at_the_others(plans: Plans) -> None:
+    statement = prepared(shelf.CROWDED, plans.index._engine.flavour.dialect)
+    assert sum(step.rows for step in plans._run(statement, {})) <= 10
 
 
 def test_all_attributes_are_tried() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from gateway.archive.clock import SECOND, microseconds
 from gateway.archive.compactor import Compactor
-from gateway.archive.steps import COMPACTED, DOOMED, PUT, SEALED, STAGED, SWEPT, VERIFIED
+from gateway.archive.steps import COMPACTED, DOOMED, MERGED, PUT, SEALED, STAGED, SWEPT, VERIFIED
 from storage.dicom.identity import Scope
 from storage.index.sqlite import SqliteIndex
 from storage.objects.disk import DiskStore
@@ -69,6 +69,8 @@ def main(folder: Path, act: str, step: str) -> None:
             archive.sealer(at=at).seal_series(STUDY, SERIES)
         elif act == "compact":
             compactor(archive, at=at).run_once()
+        elif act == "merge":
+            compactor(archive, at=at).merge_once()
         elif act == "seal all":
             archive.clock = lambda: microseconds() + SECOND
             archive.sealer(at=at, after_seconds=0).run_once()
@@ -81,7 +83,7 @@ def finish(folder: Path) -> None:
     """What the next runs do, when the leases of who was killed have run out."""
     with closing(sqlite3.connect(folder / "index.sqlite")) as connection, connection:
         connection.execute("delete from leases")
-    for act in ("seal", "compact", "sweep"):
+    for act in ("seal", "compact", "merge", "sweep"):
         main(folder, act, "")
 
 
@@ -139,6 +141,24 @@ def test_killed_while_compacting(tmp_path: Path, step: str) -> None:
     packs = [path.read_bytes() for path in (tmp_path / "archive").rglob("*.zip")]
     assert len(packs) == 1
     assert file_of(1, 1, 3) not in packs[0]
+
+
+@pytest.mark.parametrize("step", [STAGED, DOOMED, PUT, VERIFIED, MERGED])
+def test_killed_while_merging(tmp_path: Path, step: str) -> None:
+    with opened(tmp_path) as archive:
+        for number in (5, 2, 8, 1, 7, 3, 6, 4):
+            archive.store(numbers=(number,))
+            archive.sealer().seal_series(STUDY, SERIES)
+        archive.remove(Scope(STUDY, SERIES, f"{SERIES}.3"))
+        archive.store(numbers=(3,), seed=1)
+        archive.sealer().seal_series(STUDY, SERIES)
+        sent = archive.sent
+    run_until_killed(tmp_path, "merge", step)
+    check_in(tmp_path, sent)
+    finish(tmp_path)
+    check_finished(tmp_path, sent)
+    [pack] = (tmp_path / "archive").rglob("*.zip")
+    assert file_of(1, 1, 3) not in pack.read_bytes()
 
 
 def test_killed_while_sweeping(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from storage.index import (
 )
 from storage.objects import Location
 from storage.packs import Pack, PackedInstance
+from storage.packs.merging import to_be_merged
 from storage.packs.write import place
 
 Series = tuple[str, str]
@@ -186,18 +187,24 @@ class FakePackingIndex:
             raise Conflict("the removal of the pack has come first")
         del self.removals[location.store, location.key]
 
-    def repack(self, old: Pack, new: Pack | None) -> None:
+    def repack(self, old: Sequence[Pack], new: Pack | None) -> None:
         self.before("repack")
         with self._lock:
-            name = old.study_uid, old.series_uid, old.pack_id
-            if self.sealed.get(name) != old:
-                raise Conflict("the pack has changed")
+            names = [(one.study_uid, one.series_uid, one.pack_id) for one in old]
+            if [self.sealed.get(name) for name in names] != list(old):
+                raise Conflict("a pack has changed")
             if new is not None:
                 self._call_off(new.location)
-                self.sealed[*name[:2], new.pack_id] = new
-            del self.sealed[name]
-            self.doom([old.location], self.clock())
-            self._doom_copies(old)
+                self.sealed[new.study_uid, new.series_uid, new.pack_id] = new
+            for name, one in zip(names, old, strict=True):
+                del self.sealed[name]
+                self.doom([one.location], self.clock())
+                self._doom_copies(one)
+
+    def crowded(self, limit: int) -> Sequence[Scope]:
+        self.before("crowded")
+        series = {name[:2] for name in self.sealed}
+        return [one for one in (Scope(*each) for each in sorted(series)) if to_be_merged(list(self.packs(one)))][:limit]
 
     def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
         self.before("packs")

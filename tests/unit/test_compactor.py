@@ -1,6 +1,7 @@
 """The compactor: what was deleted is really gone, and what is left is what it was."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from gateway.archive import tombstones
 from gateway.archive.compactor import Compactor
 from gateway.archive.spent import SpentTombstones, custodians
-from gateway.archive.steps import COMPACTED, DOOMED, PUT, STAGED, VERIFIED
+from gateway.archive.steps import COMPACTED, DOOMED, MERGED, PUT, STAGED, VERIFIED
 from gateway.archive.tombstones import Tombstone
 from storage.dicom.identity import Scope
 from storage.objects.memory import MemoryStore
@@ -168,6 +169,119 @@ def test_what_is_not_right_in_the_archive_is_compacted_from_its_copy(archive: Ar
     archive.check_all_is_read_back()
     archive.check_nothing_is_left_over()
     assert file_of(1, 1, 1) not in bytes_in(store) + bytes_in(archive.stores["copy"])
+
+
+def trickle(archive: Archive, numbers: Iterable[int] = (5, 2, 8, 1, 7, 3, 6, 4)) -> None:
+    """A series whose instances come one by one, with a quiet time after each."""
+    for number in numbers:
+        archive.store(numbers=(number,))
+        archive.sealer().seal_series(STUDY, SERIES)
+
+
+def test_the_small_packs_of_a_series_become_one(archive: Archive) -> None:
+    trickle(archive, range(1, 8))
+    archive.store(1, 2, numbers=(1,))
+    archive.sealer().seal_series(STUDY, f"{STUDY}.2")
+    assert compactor(archive).merge_once().done == 0, "seven are not many"
+    trickle(archive, (9,))
+    before = {one.sop_uid: one for pack in archive.index.packs() for one in pack.instances}
+    assert compactor(archive).merge_once().done == 1
+    pack, other = archive.index.packs()
+    assert other.series_uid == f"{STUDY}.2"
+    assert [one.instance_number for one in pack.instances] == [1, 2, 3, 4, 5, 6, 7, 9]
+    assert all(replace(one, offset=before[one.sop_uid].offset) == before[one.sop_uid] for one in pack.instances)
+    sweep(archive)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    store = archive.stores["archive"]
+    documents = recover(store, store.head(pack.location.key), "archive", lambda json: b"").documents
+    assert all(f'"{one.sop_uid}"'.encode() in found for one, found in zip(pack.instances, documents, strict=True))
+    assert compactor(archive).merge_once().done == 0
+
+
+def test_versions_that_were_superseded_are_merged_as_such(archive: Archive) -> None:
+    for seed in range(8):
+        archive.store(numbers=(1,), seed=seed)
+        archive.sealer().seal_series(STUDY, SERIES)
+    assert compactor(archive).merge_once().done == 1
+    (pack,) = archive.index.packs()
+    assert [one.revision for one in pack.instances] == list(range(1, 9))
+    store = archive.stores["archive"]
+    names = read_manifest(store, store.head(pack.location.key), "archive").names
+    assert next(name for name in names if ".v" not in name) == f"{SERIES}.1.dcm"
+    archive.check_all_is_read_back()
+
+
+def test_what_was_removed_from_one_of_them_is_not_in_the_merged_pack(archive: Archive) -> None:
+    for number in range(1, 16, 2):
+        archive.store(numbers=(number, number + 1))
+        archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY, SERIES, f"{SERIES}.10"))
+    assert compactor(archive).merge_once().done == 1
+    sweep(archive)
+    assert file_of(1, 1, 10) not in bytes_in(archive.stores["archive"])
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
+@pytest.mark.parametrize("step", [STAGED, DOOMED, PUT, VERIFIED, MERGED])
+def test_killed_at_any_step_of_merging_the_next_run_finishes(archive: Archive, step: str) -> None:
+    trickle(archive)
+    with pytest.raises(Crash):
+        compactor(archive, at=crash_at(step)).merge_once()
+    archive.check_all_is_read_back()
+    archive.check_each_lies_once()
+    compactor(archive).merge_once()
+    sweep(archive)
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    assert len(list(archive.index.packs())) == 1
+
+
+def test_what_is_deleted_while_it_is_merged_is_gone_as_soon(archive: Archive) -> None:
+    trickle(archive, range(1, 10))
+    late = once(VERIFIED, lambda: archive.remove(Scope(STUDY, SERIES, f"{SERIES}.2")))
+    assert compactor(archive, at=late).merge_once().failed == 1
+    archive.clock.pass_(61)  # type: ignore[attr-defined]
+    archive.sweeper().run_once()
+    assert file_of(1, 1, 2) not in bytes_in(archive.stores["archive"])
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    assert compactor(archive).merge_once().done == 1
+
+
+def test_a_series_that_another_is_at_is_left_to_it(archive: Archive) -> None:
+    trickle(archive)
+    archive.index.lease(f"seal/{STUDY}/{SERIES}", "another", 60)
+    assert compactor(archive).merge_once().busy == 1
+    assert len(list(archive.index.packs())) == 8
+
+
+def test_damaged_packs_are_merged_from_their_copies(archive: Archive) -> None:
+    archive.stores = {**archive.stores, "copy": MemoryStore()}
+    trickle(archive)
+    while archive.copier().run_once().done:
+        pass
+    lost = next(archive.index.packs())
+    documents = DocumentsOfPacks(archive)
+    documents.store = archive.stores["copy"]
+    archive.stores["archive"].delete([lost.location.key])
+    merging = compactor(archive)
+    merging._documents = documents
+    assert merging.merge_once().done == 1
+    sweep(archive)
+    archive.copier().run_once()
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+    assert len(list(archive.stores["copy"].scan())) == 1
+
+
+def test_packs_that_share_an_instance_stay_as_they_are_and_hold_up_no_other(archive: Archive) -> None:
+    trickle(archive)
+    twin = replace(next(archive.index.packs()), pack_id="f" * 32)
+    archive.index.sealed[STUDY, SERIES, twin.pack_id] = twin
+    assert compactor(archive).merge_once().done == 0
+    assert len(list(archive.index.packs())) == 9
 
 
 def spent(archive: Archive) -> SpentTombstones:

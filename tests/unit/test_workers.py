@@ -175,7 +175,7 @@ def test_nothing_is_sealed_when_all_is_to_stay_loose(tmp_path: Path) -> None:
     made = workers(
         archive.index, stores, DocumentsOfPacks(archive), BlockReader(stores["archive"]), staging=tmp_path, sealing=None
     )
-    assert [thread.name for thread in made._threads] == ["compact", "sweep", "delete", "tombstones", "cache"]
+    assert [thread.name for thread in made._threads] == ["compact", "merge", "sweep", "delete", "tombstones", "cache"]
 
 
 def test_a_lease_is_renewed_while_it_is_held(tmp_path: Path) -> None:

@@ -115,6 +115,7 @@ def _studies_and_series() -> None:
     )
     op.create_index("ix_series_series_uid", "series", ["series_uid"])
     _partial_index("ix_series_loose", "series", "touched_at", "loose_count > 0")
+    _partial_index("ix_series_crowded", "series", "pack_count", "pack_count >= 8")
 
 
 def _partial_index(name: str, table: str, column: str, condition: str) -> None:
