@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -22,7 +23,7 @@ from gateway.archive.journal import JournalEmptier
 from gateway.archive.local import LocalArchive
 from gateway.archive.lookout import Lookout
 from gateway.archive.metered import MeteredArchive
-from gateway.archive.places import ARCHIVE, SPOOL, Places
+from gateway.archive.places import ARCHIVE, COPY, SPOOL, Places
 from gateway.archive.sealer import Sealing
 from gateway.archive.workers import Job, Workers
 from gateway.config import Config
@@ -41,6 +42,7 @@ from storage.objects.noted import NotedStore
 from storage.objects.s3 import S3Store
 from storage.objects.s3_errors import Passing
 from storage.objects.s3_settings import parse_s3_url
+from storage.objects.s3_tally import Tally
 from storage.packs.blocks import BlockReader
 from storage.packs.cache import BlockCache
 from storage.packs.documents import PackDocuments
@@ -153,13 +155,13 @@ def open_places(config: Config) -> Places:
     """The object stores, and the folders for what is on its way. Raises Unavailable, OSError."""
     with ExitStack() as opened:
 
-        def store(url: str, default: Path) -> DiskStore | S3Store:
-            return opened.enter_context(closing(_open_store(config, url, default)))
+        def store(name: str, url: str, default: Path) -> DiskStore | S3Store:
+            return opened.enter_context(closing(_open_store(config, name, url, default)))
 
-        spool = store(config.spool.url, config.data / "objects")
-        archive = store(config.archive.url, config.data / "archive")
-        copy = store(config.copies.url, config.data) if config.copies.url else None
-        landing = spool if isinstance(spool, DiskStore) else store("", config.data / "staging")
+        spool = store(SPOOL, config.spool.url, config.data / "objects")
+        archive = store(ARCHIVE, config.archive.url, config.data / "archive")
+        copy = store(COPY, config.copies.url, config.data) if config.copies.url else None
+        landing = spool if isinstance(spool, DiskStore) else store(SPOOL, "", config.data / "staging")
         assert isinstance(landing, DiskStore)
         second = None if copy is None else NotedStore(copy, CopyReads())
         packs = archive if second is None else FallbackStore(archive, second)
@@ -191,9 +193,10 @@ def _hang_up(*stores: DiskStore | S3Store | None) -> None:
             store.hang_up()
 
 
-def _open_store(config: Config, url: str, default: Path) -> DiskStore | S3Store:
+def _open_store(config: Config, name: str, url: str, default: Path) -> DiskStore | S3Store:
     if urlsplit(url).scheme == "s3":
-        return S3Store(parse_s3_url(url))
+        tally = Tally(partial(metrics.bucket_asked, name), partial(metrics.bucket_moved, name))
+        return S3Store(parse_s3_url(url), tally=tally)
     root = _path_of(url) if url else default
     return DiskStore(root, min_free_bytes=config.spool.min_free_bytes)
 

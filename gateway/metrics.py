@@ -124,7 +124,7 @@ _cache_looks = Counter(
 )
 _bucket_requests = Counter(
     "gateway_bucket_requests",
-    "Requests sent to buckets, by store (spool, archive, copy), operation and outcome (ok, refused, error, unanswered).",
+    "Requests to buckets, by store (spool, archive, copy), operation and outcome (ok, refused, error, unanswered).",
     ("store", "operation", "outcome"),
     registry=_REGISTRY,
 )

@@ -7,10 +7,13 @@ import pytest
 from gateway.archive.places import ARCHIVE, COPY, SPOOL
 from gateway.compose_archive import _max_streams, open_places
 from gateway.config import Archive, ArchiveCache, Config, Copies, Spool
+from storage.errors import Unavailable
 from storage.objects.disk import DiskStore
 from storage.objects.fallback import FallbackStore
 from storage.objects.s3 import S3Store
+from tests.unit.test_metrics import figure
 
+STORES = (SPOOL, ARCHIVE, COPY)
 BUCKET = "s3://bucket/prefix?endpoint=http://127.0.0.1:1"
 
 
@@ -54,6 +57,22 @@ def test_what_comes_from_a_bucket_is_remote_and_what_is_on_its_way_is_in_a_folde
     assert (tmp_path / "cache").exists() is (ARCHIVE in remote)
     places.close()
     assert not places.staging.exists()
+
+
+def test_what_is_asked_of_a_bucket_is_counted_by_its_store(tmp_path: Path) -> None:
+    url = f"{BUCKET}&retry_seconds=0"
+    names = [
+        f'gateway_bucket_requests_total{{operation="head",outcome="unanswered",store="{name}"}}' for name in STORES
+    ]
+    before = [figure(name) for name in names]
+    copies = Copies(url=url.replace("prefix", "copy"))
+    places = open_places(Config(data=tmp_path, spool=Spool(url=url), archive=Archive(url=url), copies=copies))
+    for times, name in enumerate(STORES, start=1):
+        for _ in range(times):
+            with pytest.raises(Unavailable):
+                places.stores[name]._wire.ask("HEAD", "a")  # type: ignore[attr-defined]  # a bucket's
+    assert [figure(name) - was for name, was in zip(names, before, strict=True)] == [1, 2, 3]
+    places.close()
 
 
 def test_slow_readers_may_have_half_of_the_connections_to_a_bucket(tmp_path: Path) -> None:
