@@ -32,7 +32,7 @@ _log = log.get(__name__)
 
 class Compactor:
     """Compacts within `stores["archive"]`, from the copy what is damaged or lost there; `documents` gives the metadata
-    of what is left. As `Sealer` in all else.
+    of what is left. None that it merges is larger than `max_pack_bytes`. As `Sealer` in all else.
     """
 
     def __init__(
@@ -43,6 +43,7 @@ class Compactor:
         *,
         staging: Path,
         min_free_bytes: int = 0,
+        max_pack_bytes: int = 8 << 30,
         stop: Event | None = None,
         clock: Callable[[], int] = microseconds,
         at: Hook = unwatched,
@@ -52,6 +53,7 @@ class Compactor:
         self._documents = documents
         self._staging = staging
         self._min_free_bytes = min_free_bytes
+        self._max_pack_bytes = max_pack_bytes
         self._stop = stop or Event()
         self._clock = clock
         self._at = at
@@ -87,9 +89,9 @@ class Compactor:
         """Make one pack of those that `to_be_merged` names. Raises as `compact`, and Conflict when it names none."""
         assert series.series_uid is not None
         with SeriesLease(self._index, series.study_uid, series.series_uid) as lease:
-            old = to_be_merged(list(self._index.packs(series)))
+            old = to_be_merged(list(self._index.packs(series)), self._max_pack_bytes)
             if not old:
-                raise Conflict("its packs were merged by another, or hold the same instances twice and stay")
+                raise Conflict("its packs were merged by another, or are to stay as they are")
             new = self._replace(old, lease, "merged")
             self._at(MERGED)
         _log.info("packs merged", key=new.location.key, packs=len(old), instances=len(new.instances))

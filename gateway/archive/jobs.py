@@ -44,7 +44,10 @@ def workers(
     if sealing is not None:
         sealer = Sealer(index, stores, staging=staging, sealing=sealing, stop=stop)
         jobs.append(Job("seal", lambda: sealer.run_once().done > 0, min(_SEAL_SECONDS, sealing.after_seconds + 0.2)))
-    compactor = Compactor(index, stores, documents, staging=staging, min_free_bytes=free, stop=stop)
+    most = (sealing or Sealing()).max_pack_bytes
+    compactor = Compactor(
+        index, stores, documents, staging=staging, min_free_bytes=free, max_pack_bytes=most, stop=stop
+    )
     jobs.append(Job("compact", lambda: compactor.run_once().done > 0, _COMPACT_SECONDS))
     jobs.append(Job("merge", lambda: compactor.merge_once().done > 0, _MERGE_SECONDS))
     if COPY in stores:

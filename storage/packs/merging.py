@@ -23,10 +23,10 @@ def size(length: int) -> int:
     return bisect_right(SIZES, length)
 
 
-def to_be_merged(packs: Sequence[Pack]) -> list[Pack]:
-    """Of all packs of a series those that are to become one: neighbours in the series, of the smallest size of which
-    there are enough; none when there are not. Packs that share a version of an instance, since the index was lost
-    between writing them, stay as they are.
+def to_be_merged(packs: Sequence[Pack], max_bytes: int) -> list[Pack]:
+    """Of all packs of a series those that are to become one of up to `max_bytes`: neighbours in the series, of the
+    smallest size of which there are enough; none when there are not. Packs that share a version of an instance, since
+    the index was lost between writing them, stay as they are.
     """
     versions = Counter((one.sop_uid, one.revision) for pack in packs for one in pack.instances)
     by_size: dict[int, list[Pack]] = defaultdict(list)
@@ -34,8 +34,11 @@ def to_be_merged(packs: Sequence[Pack]) -> list[Pack]:
         if _is_small(pack) and all(versions[one.sop_uid, one.revision] == 1 for one in pack.instances):
             by_size[size(pack.location.length)].append(pack)
     for _, found in sorted(by_size.items()):
-        if len(found) >= AT_LEAST:
-            return sorted(found, key=lambda pack: place(pack.instances[0]))[:AT_MOST]
+        neighbours = sorted(found, key=lambda pack: place(pack.instances[0]))[:AT_MOST]
+        while sum(pack.location.length for pack in neighbours) > max_bytes:
+            neighbours.pop()
+        if len(neighbours) >= AT_LEAST:
+            return neighbours
     return []
 
 

@@ -204,7 +204,8 @@ class FakePackingIndex:
     def crowded(self, limit: int) -> Sequence[Scope]:
         self.before("crowded")
         series = {name[:2] for name in self.sealed}
-        return [one for one in (Scope(*each) for each in sorted(series)) if to_be_merged(list(self.packs(one)))][:limit]
+        found = [Scope(*each) for each in sorted(series)]
+        return [one for one in found if to_be_merged(list(self.packs(one)), 1 << 62)][:limit]
 
     def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
         self.before("packs")

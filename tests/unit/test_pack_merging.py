@@ -28,6 +28,10 @@ def pack(*instances: PackedInstance) -> Pack:
     return Pack(name, "1", "1.2", Location("archive", name, 0, length), Span(0, 300), Blocks(length, b""), ordered)
 
 
+def chosen(packs: list[Pack], max_bytes: int = 1 << 40) -> list[Pack]:
+    return to_be_merged(packs, max_bytes)
+
+
 def merged(packs: list[Pack]) -> Pack:
     return pack(*(one for each in packs for one in each.instances))
 
@@ -40,20 +44,28 @@ def test_sizes() -> None:
 
 def test_eight_of_like_size_are_merged_and_seven_are_not() -> None:
     packs = [pack(instance(number)) for number in range(7)]
-    assert to_be_merged(packs) == []
-    assert to_be_merged([*packs, pack(instance(7, 40_000))]) == []
-    assert to_be_merged([*packs, pack(instance(7))]) == [*packs, pack(instance(7))]
+    assert chosen(packs) == []
+    assert chosen([*packs, pack(instance(7, 40_000))]) == []
+    assert chosen([*packs, pack(instance(7))]) == [*packs, pack(instance(7))]
 
 
 def test_neighbours_are_merged_and_not_too_many_at_once() -> None:
     packs = [pack(instance(number)) for number in range(40)]
-    assert to_be_merged(packs[::-1]) == packs[:AT_MOST]
+    assert chosen(packs[::-1]) == packs[:AT_MOST]
+
+
+def test_none_becomes_larger_than_a_pack_may_be() -> None:
+    packs = [pack(instance(number)) for number in range(16)]
+    length = packs[0].location.length
+    assert chosen(packs, 10 * length) == packs[:10]
+    assert chosen(packs, 8 * length) == packs[:8]
+    assert chosen(packs, 8 * length - 1) == []
 
 
 def test_the_smallest_are_merged_first() -> None:
     small = [pack(instance(number)) for number in range(8)]
     larger = [pack(instance(number, 40_000)) for number in range(8, 16)]
-    assert to_be_merged([*larger, *small]) == small
+    assert chosen([*larger, *small]) == small
 
 
 def test_large_packs_and_those_that_share_a_version_stay() -> None:
@@ -63,7 +75,7 @@ def test_large_packs_and_those_that_share_a_version_stay() -> None:
     wordy = replace(pack(instance(8)), metadata=Span(0, MAX_METADATA_BYTES + 1))
     twin = pack(instance(6), instance(9))
     for other in (large, many, wordy, twin):
-        assert to_be_merged([*small, other] + [other] * AT_LEAST) == []
+        assert chosen([*small, other] + [other] * AT_LEAST) == []
 
 
 @settings(max_examples=30, deadline=None)
@@ -73,7 +85,7 @@ def test_whatever_trickles_in_few_packs_stay_and_no_byte_is_written_often(length
     written: Counter[str] = Counter()
     for number, length in enumerate(lengths):
         packs.append(pack(instance(number, length)))
-        while found := to_be_merged(packs):
+        while found := chosen(packs):
             new = merged(found)
             assert size(new.location.length) > size(found[0].location.length)
             written.update(one.sop_uid for one in new.instances)
