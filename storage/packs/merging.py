@@ -1,8 +1,9 @@
 """Which packs of a series are to become one. Pure; no byte of a pack is read.
 
 A series that trickles in gets a pack each time that it is quiet. Packs are of *like size* when no bound of SIZES lies
-between them; eight or more of like size are merged, and so the result is of a larger one. Each byte is written anew
-at most once for each factor of eight, and of a size at most seven packs stay.
+between them; eight or more of like size are merged, and the result is of a larger one, or, since eight directories and
+manifests become one, nearly so. So each byte is written anew once or twice for each factor of eight, and of a size at
+most seven packs stay.
 """
 
 from bisect import bisect_right
