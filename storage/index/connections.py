@@ -1,7 +1,6 @@
 """Connections to an SQLite file: how they are opened, shared among threads, and what their errors mean."""
 
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,6 +11,7 @@ from sqlalchemy.pool import NullPool
 
 from storage.errors import Exhausted, Fault, Invalid, Unavailable
 from storage.index import feed
+from storage.index.lending import Lending
 from storage.index.session import Session, Statements
 from storage.index.upgrade import upgrade
 
@@ -105,56 +105,34 @@ class Readers:
     def __init__(self, path: Path, statements: Statements, *, most: int, wait_seconds: float = BUSY_SECONDS) -> None:
         self._path = path
         self._statements = statements
-        self._wait_seconds = wait_seconds
-        self._free = threading.BoundedSemaphore(most)
-        self._idle: list[sqlite3.Connection] = []
-        self._lock = threading.Lock()
-        self._closed = False
+        self._lending: Lending[sqlite3.Connection] = Lending(most=most, wait_seconds=wait_seconds)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A session to read with; all that is read inside sees the same state. Raises Exhausted, Unavailable."""
-        if not self._free.acquire(timeout=self._wait_seconds):
-            raise Exhausted("too many searches at once; try again later")
-        try:
-            with translated():
-                connection = self._take()
-                try:
-                    connection.execute("BEGIN")
-                    yield Session(connection, self._statements)
-                except sqlite3.Error:
-                    connection.close()
-                    raise
-                except BaseException:
-                    self._give_back(connection)
-                    raise
+        with self._lending.place(), translated():
+            connection = self._lending.take() or self._opened()
+            try:
+                connection.execute("BEGIN")
+                yield Session(connection, self._statements)
+            except sqlite3.Error:
+                connection.close()
+                raise
+            except BaseException:
                 self._give_back(connection)
-        finally:
-            self._free.release()
+                raise
+            self._give_back(connection)
 
-    def _take(self) -> sqlite3.Connection:
-        with self._lock:
-            if self._closed:
-                raise Unavailable("the index is closed")
-            if self._idle:
-                return self._idle.pop()
+    def _opened(self) -> sqlite3.Connection:
         return open_connection(self._path, cache_kib=READER_CACHE_KIB, read_only=True)
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         connection.rollback()
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
+        self._lending.give_back(connection)
 
     def close(self) -> None:
         """Close what is idle now, and what is lent when it comes back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._lending.close()
 
 
 def _file_at(path: Path) -> tuple[int, int] | None:

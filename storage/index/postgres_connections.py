@@ -1,6 +1,5 @@
 """Connections to a PostgreSQL server: how they are opened, bounded, replaced when they break, and lent to threads."""
 
-import threading
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -11,7 +10,8 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.pq import TransactionStatus
 from psycopg.types.numeric import Int8BinaryDumper
 
-from storage.errors import Exhausted, Unavailable
+from storage.errors import Unavailable
+from storage.index.lending import Lending
 from storage.index.postgres_errors import Lost, meaning
 from storage.index.session import Cursor, Session, Statements
 
@@ -174,30 +174,23 @@ class Readers:
     def __init__(self, server: Server, statements: Statements, *, most: int) -> None:
         self._server = server
         self._statements = statements
-        self._free = threading.BoundedSemaphore(most)
-        self._idle: list[Connection] = []
-        self._lock = threading.Lock()
-        self._closed = False
+        self._lending: Lending[Connection] = Lending(most=most, wait_seconds=READER_WAIT_SECONDS)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """A session to read with; all that is read inside sees the same state. Raises Exhausted, Unavailable."""
-        if not self._free.acquire(timeout=READER_WAIT_SECONDS):
-            raise Exhausted("too many searches at once; try again later")
-        try:
+        with self._lending.place():
             connection = self._begun()
             try:
                 with self._server.translated():
                     yield Session(Lent(connection), self._statements)
             finally:
                 self._give_back(connection)
-        finally:
-            self._free.release()
 
     def _begun(self) -> Connection:
         """A connection in a new transaction: an idle one that still works, or a new one."""
         begin = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-        while (connection := self._pop()) is not None:
+        while (connection := self._lending.take()) is not None:
             try:
                 connection.execute(begin)
                 return connection
@@ -208,28 +201,14 @@ class Readers:
             connection.execute(begin)
         return connection
 
-    def _pop(self) -> Connection | None:
-        with self._lock:
-            if self._closed:
-                raise Unavailable("the index is closed")
-            return self._idle.pop() if self._idle else None
-
     def _give_back(self, connection: Connection) -> None:
         try:
             connection.rollback()
         except psycopg.Error:
             connection.close()
             return
-        with self._lock:
-            if not self._closed:
-                self._idle.append(connection)
-                return
-        connection.close()
+        self._lending.give_back(connection)
 
     def close(self) -> None:
         """Close what is idle now, and what is lent when it comes back."""
-        with self._lock:
-            self._closed = True
-            idle, self._idle = self._idle, []
-        for connection in idle:
-            connection.close()
+        self._lending.close()
