@@ -140,11 +140,17 @@ class _Following:
             return kept(_verified(stored)(body.chunks()), self._places.staging, self._places.check_room)
 
     def _follow(self) -> None:
-        """Raises NotFound when it has gone from where it is said to lie, or is another by now."""
-        before, now = self._stored, self._served(self._stored.identity)
-        same = (now.digest, now.header_length, now.location.length)
-        if now.location == before.location or same != (before.digest, before.header_length, before.location.length):
+        """Raises NotFound when it has gone from where it is said to lie, Unavailable when it is no more what it was."""
+        before = self._stored
+        try:
+            now = self._served(before.identity)
+        except NotFound as error:  # as it should be: nothing is lost
+            raise Unavailable("the instance was deleted while it was read") from error
+        if now.location == before.location:
             raise NotFound("the stored object of an instance is not there")
+        same = (now.digest, now.header_length, now.location.length)
+        if same != (before.digest, before.header_length, before.location.length):
+            raise Unavailable("the instance was replaced while it was read; try again")
         self._stored = now
 
 

@@ -118,7 +118,11 @@ class Parts:
         self._parts = parts
         self._release = release
         self._first: StoredPart | None = next(parts)
-        self._first.open()
+        try:
+            self._first.open()
+        except BaseException:
+            release()
+            raise
 
     def __iter__(self) -> Self:
         return self
