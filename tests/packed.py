@@ -129,6 +129,19 @@ class RecordingStore(MemoryStore):
         return SpanBody([bytes(data)], len(data))
 
 
+class HeldStore(RecordingStore):
+    """Gives nothing before it is told to `go_on`; `begun` says that somebody waits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun, self.go_on = threading.Event(), threading.Event()
+
+    def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
+        self.begun.set()
+        assert self.go_on.wait(60)
+        return super().get(key, span)
+
+
 def blake(block: bytes) -> bytes:
     """The digest of a block."""
     return blake3(block).digest(BLOCK_DIGEST_BYTES)

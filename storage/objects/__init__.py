@@ -1,5 +1,6 @@
 """Bytes under names, write-once: the `ObjectStore` Protocol and what its methods speak of."""
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,25 +36,35 @@ class Location:
 
 
 class Body(Protocol):
-    """An open object, or a span of one. Use as a context manager, or close it."""
+    """An open object, or a span of one. Use as a context manager, or close it.
+
+    Who inherits from it explicitly need not say what a context manager does.
+    """
 
     @property
+    @abstractmethod
     def length(self) -> int:
         """Bytes that `chunks` or `read` will give in all."""
 
+    @abstractmethod
     def chunks(self, size: int = 1 << 20) -> Iterator[bytes]:
         """The bytes in pieces of at most `size`; raises Unavailable rather than ending short. Closes at the end."""
 
+    @abstractmethod
     def read(self) -> bytes:
         """All the bytes at once; raises Unavailable rather than returning fewer than `length`. Closes."""
 
-    def close(self) -> None: ...
+    @abstractmethod
+    def close(self) -> None:
+        """Give up what is unread; may be called again."""
 
-    def __enter__(self) -> Self: ...
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None: ...
+    ) -> None:
+        self.close()
 
 
 class ObjectStore(Protocol):

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
-from types import TracebackType
-from typing import Self, TypeVar
+from typing import TypeVar
 
 from storage.errors import Invalid, NotFound, Unavailable
 from storage.objects import Body, ObjectMeta, ObjectStore, Source
@@ -65,7 +64,7 @@ def _either(first: Callable[[], _T], second: Callable[[], _T]) -> _T:
             raise error from None  # it may well be in the first
 
 
-class _GuardedBody:
+class _GuardedBody(Body):
     """`body`, or from where it breaks what `rest` opens after so many bytes."""
 
     def __init__(self, body: Body, rest: Callable[[int], Body]) -> None:
@@ -98,11 +97,3 @@ class _GuardedBody:
 
     def close(self) -> None:
         self._body.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

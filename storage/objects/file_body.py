@@ -3,15 +3,14 @@
 import os
 import stat
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
 
 from storage.errors import NotFound, Unavailable
+from storage.objects import Body
 from storage.objects.disk_errors import translated
 from storage.objects.spans import checked_span
 
 
-class FileBody:
+class FileBody(Body):
     """A Body that reads a descriptor by position and owns it. Closed at the latest when nobody holds it any more."""
 
     __slots__ = ("_file", "_length", "_offset")
@@ -64,14 +63,6 @@ class FileBody:
         if self._file >= 0:
             file, self._file = self._file, -1
             close(file)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

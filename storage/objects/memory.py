@@ -5,8 +5,6 @@ import time
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 from storage.errors import Conflict, NotFound, Unavailable
 from storage.objects import Body, ObjectMeta, Source, keys
@@ -70,7 +68,7 @@ class MemoryStore:
         """See `ObjectStore`: memory is always there."""
 
 
-class _MemoryBody:
+class _MemoryBody(Body):
     def __init__(self, data: bytes) -> None:
         self._data = data
 
@@ -87,14 +85,6 @@ class _MemoryBody:
 
     def close(self) -> None:
         """Nothing is held."""
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _file(path: Path) -> bytes:

@@ -2,12 +2,11 @@
 
 import time
 from collections.abc import Callable, Iterator
-from types import TracebackType
-from typing import Self
 
 from urllib3 import BaseHTTPResponse
 
 from storage.errors import Unavailable
+from storage.objects import Body
 from storage.objects.s3_errors import Passing, translated
 from storage.objects.s3_wire import release
 
@@ -18,7 +17,7 @@ _ONCE = 1 << 18  # asked of the system at once
 _LEAST_BYTES = 1 << 16  # that come within the time that an answer may take, or the connection is as good as broken
 
 
-class S3Body:
+class S3Body(Body):
     """A Body of `length` bytes; `resume(done)` opens it again from there on.
 
     A connection that brings less than 64 KiB while it was waited for `slow_seconds` is given up as one that broke.
@@ -115,14 +114,6 @@ class S3Body:
             release(answer)
             came, self._untold = self._untold, 0
             self._moved("received", came)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()

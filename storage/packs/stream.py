@@ -159,7 +159,7 @@ def span_of(blocks: Iterable[bytes], offset: int, length: int) -> Iterator[bytes
             return
 
 
-class SpanBody:
+class SpanBody(Body):
     """A Body of `length` bytes that are made as they are read; `close` releases what makes them."""
 
     __slots__ = ("_close", "_length", "_pieces")
@@ -195,11 +195,3 @@ class SpanBody:
     def close(self) -> None:
         """See `Body`; may be called again."""
         self._close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -9,7 +9,9 @@ from datetime import date, timedelta
 
 from sqlalchemy import Table
 
+from storage.dicom.attributes import TABLE, Attribute, Home
 from storage.dicom.name_tokens import tokens
+from storage.dicom.query import Level
 from storage.index import schema
 from storage.index.packed import uid_hash
 
@@ -152,3 +154,33 @@ def _sealed(n: int) -> Row:
 
 def _value(n: int, path: str, part: int, value: str) -> dict[str, object]:
     return {"study_id": n, "path": path, "item": 0, "part": part, "value": value}
+
+
+ONE = 1234  # the study whose values are looked for
+_VALUES = {path: value for path, _, value in study_values(ONE)} | dict(series_values(ONE))
+_COLUMNS = {
+    "study_date": day(ONE),
+    "study_time": "10",
+    "study_uid": study_uid(ONE),
+    "series_uid": series_uid(ONE),
+    "series_number": "3",
+    "step_date": day(ONE),
+    "step_time": "10",
+    "sop_class": "1.2.840.2",
+    "sop_uid": sop_uid(ONE),
+    "instance_number": "1",
+}
+# Of the other columns many studies have the same value: these are met in the order of results, until a page is full.
+_NARROW_COLUMNS = ("study_date", "study_uid", "series_uid", "sop_uid")
+# Every attribute that can be searched, at each level.
+MATCHED = [(row, level) for row in TABLE if row.home is not Home.NOWHERE for level in Level if row.level <= level]
+
+
+def text_of(attribute: Attribute) -> str:
+    """Its value in the study `ONE`."""
+    return _COLUMNS[attribute.column] if attribute.column else _VALUES[".".join(attribute.path)]
+
+
+def is_narrow(attribute: Attribute) -> bool:
+    """Whether few studies share a value of it."""
+    return attribute.selective or attribute.column in _NARROW_COLUMNS

@@ -16,26 +16,9 @@ from tests.contract import many_studies
 from tests.postgres import Postgres
 
 FEW, MANY = 2_000, 200_000
-ONE = 1234
 FEW_ROWS = 3_000  # that the answer to a key of which few studies have the same value may meet
-SHARED_ROWS = (
-    120_000  # likewise of a key whose values many share: a page of 100 of which one in 300 has, in three tables
-)
-VALUES = {path: value for path, _, value in many_studies.study_values(ONE)} | dict(many_studies.series_values(ONE))
-COLUMNS = {
-    "study_date": many_studies.day(ONE),
-    "study_time": "10",
-    "study_uid": many_studies.study_uid(ONE),
-    "series_uid": many_studies.series_uid(ONE),
-    "series_number": "3",
-    "step_date": many_studies.day(ONE),
-    "step_time": "10",
-    "sop_class": "1.2.840.2",
-    "sop_uid": many_studies.sop_uid(ONE),
-    "instance_number": "1",
-}
-# Of the other columns many studies have the same value: these are met in the order of results, until a page is full.
-NARROW_COLUMNS = ("study_date", "study_uid", "series_uid", "sop_uid")
+# Likewise of a key whose values many share: a page of 100 of which one in 300 has, in three tables.
+SHARED_ROWS = 120_000
 
 
 class Step(NamedTuple):
@@ -98,19 +81,14 @@ def plans(request: pytest.FixtureRequest, postgres: Postgres) -> Iterator[Plans]
     plans.close()
 
 
-def text_of(attribute: Attribute) -> str:
-    return COLUMNS[attribute.column] if attribute.column else VALUES[".".join(attribute.path)]
-
-
-MATCHED = [(row, level) for row in TABLE if row.home is not Home.NOWHERE for level in Level if row.level <= level]
-
-
-@pytest.mark.parametrize(("attribute", "level"), MATCHED, ids=lambda value: getattr(value, "keyword", None))
+@pytest.mark.parametrize(
+    ("attribute", "level"), many_studies.MATCHED, ids=lambda value: getattr(value, "keyword", None)
+)
 def test_every_key_by_an_exact_value(plans: Plans, attribute: Attribute, level: Level) -> None:
-    steps = plans.of(Query(level, (key(attribute.path, text_of(attribute)),)))
+    steps = plans.of(Query(level, (key(attribute.path, many_studies.text_of(attribute)),)))
     assert steps and not [step for step in steps if step.kind == "Seq Scan"]
-    few = attribute.selective or attribute.column in NARROW_COLUMNS
-    assert sum(step.rows for step in steps) <= (FEW_ROWS if few else SHARED_ROWS), steps
+    most = FEW_ROWS if many_studies.is_narrow(attribute) else SHARED_ROWS
+    assert sum(step.rows for step in steps) <= most, steps
 
 
 BY_KEYWORD = {row.keyword: row.path for row in TABLE}
@@ -123,7 +101,7 @@ NAME = BY_KEYWORD["PatientName"]
     [
         {"StudyDate": "20180101-20180103"},
         {"StudyDate": "20180101-20180103", "StudyTime": "10-12"},
-        {"StudyDate": many_studies.day(ONE), "ModalitiesInStudy": "CT"},
+        {"StudyDate": many_studies.day(many_studies.ONE), "ModalitiesInStudy": "CT"},
         {"PatientID": "P123*"},
         {"PatientName": "wang^n123*"},
         {"AccessionNumber": "A1234"},
@@ -159,6 +137,6 @@ def test_series_to_be_merged_are_found_without_looking_at_the_others(plans: Plan
 
 
 def test_all_attributes_are_tried() -> None:
-    assert {attribute.path for attribute, _ in MATCHED} == {
+    assert {attribute.path for attribute, _ in many_studies.MATCHED} == {
         path for path, row in BY_PATH.items() if row.home is not Home.NOWHERE
     }

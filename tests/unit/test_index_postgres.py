@@ -3,6 +3,8 @@
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from typing import Any
 
 import psycopg
@@ -68,23 +70,11 @@ class TestTables:
 
     def test_of_several_that_start_at_once_one_makes_them(self, postgres: Postgres) -> None:
         url = postgres.url(postgres.make_database())
-        found: list[object] = []
-
-        def start() -> None:
-            try:
-                found.append(PostgresIndex(url))
-            except Exception as error:
-                found.append(error)
-
-        threads = [threading.Thread(target=start) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        for index in found:
-            assert isinstance(index, PostgresIndex), index
-            index.check()
-            index.close()
+        with ThreadPoolExecutor(4) as threads:
+            opened = [threads.submit(PostgresIndex, url) for _ in range(4)]
+        for one in opened:
+            with closing(one.result()) as index:
+                index.check()
 
     def test_a_form_that_is_not_known_is_left_alone(self, postgres: Postgres) -> None:
         database = postgres.make_database()

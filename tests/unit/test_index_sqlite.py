@@ -5,6 +5,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -66,22 +67,10 @@ class TestMigrations:
             SqliteIndex(path)
 
     def test_many_open_a_new_index_at_once(self, path: Path) -> None:
-        found: list[SqliteIndex | BaseException] = []
-
-        def open_one() -> None:
-            try:
-                found.append(SqliteIndex(path))
-            except BaseException as error:
-                found.append(error)
-
-        threads = [threading.Thread(target=open_one) for _ in range(6)]
-        for each in threads:
-            each.start()
-        for each in threads:
-            each.join()
-        for each in found:
-            assert isinstance(each, SqliteIndex), each
-            each.close()
+        with ThreadPoolExecutor(6) as threads:
+            opened = [threads.submit(SqliteIndex, path) for _ in range(6)]
+        for one in opened:
+            one.result().close()
 
     def test_what_is_no_database_is_refused(self, path: Path) -> None:
         path.write_bytes(b"something else, surely" * 100)

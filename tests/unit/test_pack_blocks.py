@@ -20,7 +20,7 @@ from storage.packs.flights import Flights
 from storage.packs.stream import is_right
 from tests import packed as samples
 from tests.faults.ledger import until
-from tests.packed import EXPLICIT_LITTLE, HEADER_BYTES, RecordingStore, chunked, generated
+from tests.packed import EXPLICIT_LITTLE, HEADER_BYTES, HeldStore, RecordingStore, chunked, generated
 from tests.unit.fakes import WatchedStore
 
 MB = BLOCK_BYTES
@@ -230,22 +230,14 @@ def test_a_body_that_is_closed_early_gives_up_its_request(
 
 def test_what_many_want_at_once_is_fetched_once(large: tuple[str, Blocks, bytes], cache: BlockCache) -> None:
     key, blocks, whole = large
-    begun, go_on = threading.Event(), threading.Event()
-
-    class Slow(RecordingStore):
-        def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
-            begun.set()
-            assert go_on.wait(60)
-            return super().get(key, span)
-
-    store = Slow()
+    store = HeldStore()
     store.put(key, [whole])
     reader = BlockReader(store, cache)
     with ThreadPoolExecutor(8) as pool:
         first = pool.submit(lambda: reader.get(key, (10, 500), blocks).read())
-        assert begun.wait(60)
+        assert store.begun.wait(60)
         others = [pool.submit(lambda at=at: reader.get(key, (at, 500), blocks).read()) for at in range(7)]
-        go_on.set()
+        store.go_on.set()
         assert first.result(60) == whole[10:510]
         assert [other.result(60) for other in others] == [whole[at : at + 500] for at in range(7)]
     assert store.spans == [(0, MB)]

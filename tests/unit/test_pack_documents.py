@@ -1,4 +1,3 @@
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -6,13 +5,12 @@ from pathlib import Path
 import pytest
 
 from storage.errors import Unavailable
-from storage.objects import Body
 from storage.packs import BLOCK_BYTES, Blocks, Damaged
 from storage.packs.blocks import BlockReader
 from storage.packs.documents import PackDocuments
 from storage.packs.stream import count_of
 from tests import packed as samples
-from tests.packed import RecordingStore, Written, generated
+from tests.packed import HeldStore, RecordingStore, Written, generated
 
 FEW = [generated(number) for number in (1, 2, 3, 4)]
 TEXTS = [one.metadata for one in FEW]
@@ -84,21 +82,13 @@ def test_damaged_metadata_is_damaged(store: RecordingStore, written: Written) ->
 
 
 def test_many_who_ask_at_once_read_a_pack_once(written: Written) -> None:
-    begun, go_on = threading.Event(), threading.Event()
-
-    class Slow(RecordingStore):
-        def get(self, key: str, span: tuple[int, int] | None = None) -> Body:
-            begun.set()
-            assert go_on.wait(60)
-            return super().get(key, span)
-
-    store = Slow()
+    store = HeldStore()
     store.put(written.pack.location.key, written.path)
     found = documents(store)
     with ThreadPoolExecutor(6) as pool:
         asked = [pool.submit(found.documents, written.pack) for _ in range(6)]
-        assert begun.wait(60)
-        go_on.set()
+        assert store.begun.wait(60)
+        store.go_on.set()
         assert all(list(one.result(60)) == TEXTS for one in asked)
     assert len(store.spans) == 1
 
