@@ -36,7 +36,8 @@ def remove(session: Session, listings: Listings, scope: Scope, speeches: Speeche
     found = list(served.in_scope(session, listings, scope))
     if not found:
         raise scopes.nothing(scope)
-    gone = [_remove_from(session, listings, speeches, series, instances) for series, instances in found]
+    whole = scope.sop_uid is None
+    gone = [_remove_from(session, listings, speeches, *each, whole=whole) for each in found]
     first = found[0][0]
     locations = tuple(dict.fromkeys(location for each in gone for location in each.locations))
     doomed.doom(session, locations, feed.now())
@@ -46,10 +47,12 @@ def remove(session: Session, listings: Listings, scope: Scope, speeches: Speeche
 
 
 def _remove_from(
-    session: Session, listings: Listings, speeches: Speeches, series: Series, gone: Sequence[Served]
+    session: Session, listings: Listings, speeches: Speeches, series: Series, gone: Sequence[Served], *, whole: bool
 ) -> _Gone:
+    """`whole` says that `gone` is all that is served of the series: then it need not be read once more."""
     sop_uids = {each.sop_uid for each in gone}
-    left = [each for each in served.of_series(session, listings, series) if each.sop_uid not in sop_uids]
+    there = [] if whole else served.of_series(session, listings, series)
+    left = [each for each in there if each.sop_uid not in sop_uids]
     loose = _delete_loose(session, series, gone, None if not left else sop_uids)
     emptied = _delete_packed(session, listings, series, sop_uids)
     levels.count_series(
