@@ -387,3 +387,12 @@ def check_frame(house: House, scope: Scope, data: bytes, number: int, path: Path
         count = int(ds.get("NumberOfFrames") or 1)
         theirs = list(generate_frames(ds.PixelData, number_of_frames=count))[number - 1]
     assert ours.rstrip(b"\0") == theirs.rstrip(b"\0"), path
+
+
+def test_parts_whose_first_cannot_be_opened_are_released() -> None:
+    released: list[bool] = []
+    lost = Stored(Identity("1", "2", "3", samples.CT), EXPLICIT_LITTLE, Location("spool", "none", 0, 10), 0, b"", 1)
+    part = StoredPart(MemoryStore(), lost, EXPLICIT_LITTLE, "", parts.whole(lost))
+    with pytest.raises(Unavailable, match="missing"):
+        parts.Parts(iter([part]), lambda: released.append(True))
+    assert released == [True]

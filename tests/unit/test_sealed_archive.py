@@ -195,18 +195,6 @@ def test_an_answer_that_is_given_up_holds_no_request(sealed: Sealed) -> None:
     assert store.open == 0
 
 
-def test_an_answer_that_cannot_begin_holds_no_request(sealed: Sealed) -> None:
-    sealed.sealing.store_many(24, size=512)
-    (pack,) = sealed.sealing.sealer().seal_series(STUDY, SERIES)
-    whole = sealed.packs.get(pack.location.key).read()
-    sealed.packs.inner = store = Counting()
-    store.put(pack.location.key, [b"x" + whole[1:]])
-    sealed.blocks.forget(pack.location.key)
-    with pytest.raises(Damaged) as caught:
-        sealed.archive.retrieve(Scope(STUDY, SERIES), accept=[AS_STORED], by=BY)
-    assert store.open == 0, caught.value  # which holds all that was under way, so that nothing goes by chance
-
-
 def test_many_frames_of_an_instance_are_one_request(sealed: Sealed) -> None:
     frames = 24
     pixels = bytes(range(256)) * (frames * 2048)  # 12 MiB
