@@ -54,7 +54,6 @@ _TIDY_SECONDS = 6 * 3600.0
 _JOURNAL_SECONDS = 60.0
 _LOOK_SECONDS = 5.0  # that the doors stay closed for an archive that does not answer
 _READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
-_RECENT_BYTES = 64 << 20  # of blocks from a bucket that the cache does not keep, in memory
 
 
 class Upkeep(Enum):
@@ -173,7 +172,7 @@ def open_places(config: Config) -> Places:
             BlockReader(
                 packs,
                 _open_cache(config) if far else None,
-                recent_bytes=_RECENT_BYTES if far else 0,
+                recent_bytes=config.archive.cache.max_memory_bytes if far else 0,
                 second=second,
                 max_streams=_max_streams(config),
             ),

@@ -132,6 +132,7 @@ class Spool(Section):
 class ArchiveCache(Section):
     folder: str = ""  # empty: {data}/cache
     max_bytes: int = Field(10 << 30, ge=0)
+    max_memory_bytes: int = Field(64 << 20, ge=0)
 
 
 class Archive(Section):

@@ -24,7 +24,7 @@ from tests.seaweed import Seaweed
 pytestmark = pytest.mark.timeout(300)  # servers start and stop, also on a machine that is busy
 STUDY = f"{samples.ROOT}.1"
 BY_COMMAND = {"GATEWAY_ARCHIVE__SEAL_AFTER_SECONDS": "3600"}
-NOT_CACHED = {"GATEWAY_ARCHIVE__CACHE__MAX_BYTES": "0"}
+NOT_CACHED = {"GATEWAY_ARCHIVE__CACHE__MAX_BYTES": "0", "GATEWAY_ARCHIVE__CACHE__MAX_MEMORY_BYTES": "0"}
 ONE = f"/studies/{STUDY}/series/{STUDY}.1/instances/{STUDY}.1.3"
 RESOURCES = {
     f"{ONE}/frames/1": "application/octet-stream",

@@ -159,7 +159,7 @@ def test_while_the_archive_is_away_ingest_goes_on_and_what_is_sealed_waits(
     url = seaweed.url("away", str(abs(hash(tmp_path))), endpoint=proxy.endpoint)
     url += "&retry_seconds=1&connect_timeout_seconds=1&read_timeout_seconds=2"
     env = {"GATEWAY_ARCHIVE__URL": url, "GATEWAY_ARCHIVE__SEAL_AFTER_SECONDS": "0"}
-    env["GATEWAY_ARCHIVE__CACHE__MAX_BYTES"] = "0"
+    env |= {"GATEWAY_ARCHIVE__CACHE__MAX_BYTES": "0", "GATEWAY_ARCHIVE__CACHE__MAX_MEMORY_BYTES": "0"}
     with GatewayProcess(tmp_path / "data", env=env) as gateway:
         assert stow(gateway.web, samples.part10(samples.ct(1, 1, 1))).status_code == 200
         sealed = f"/studies/{STUDY}/series/{STUDY}.1/instances/{STUDY}.1.1"
