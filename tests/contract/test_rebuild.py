@@ -97,9 +97,11 @@ class House:
         sealer = Sealer(self.index, self.places.stores, staging=self.places.packing, sealing=SEALING)
         assert sealer.seal_series(study(study_number), f"{study(study_number)}.{series}")
 
+    def compactor(self) -> Compactor:
+        return Compactor(self.index, self.places.stores, self.documents, staging=self.places.packing)
+
     def compact(self) -> None:
-        compactor = Compactor(self.index, self.places.stores, self.documents, staging=self.places.packing)
-        assert compactor.run_once().done
+        assert self.compactor().run_once().done
 
     def sweep(self) -> None:
         sweeper = Sweeper(self.index, self.places.stores, grace_seconds=0, clock=lambda: FOREVER)
@@ -207,6 +209,22 @@ def test_of_packs_that_overlap_the_one_without_what_was_deleted_is_taken(house: 
     assert list(house.index.wasteful(1)) == []
     house.sweep()
     assert {key for key in sorted(house.keys()) if key.startswith("packs/")} == compacted
+
+
+def test_a_merged_pack_takes_the_place_of_those_that_it_was_made_of(house: House) -> None:
+    for number in (5, 2, 8, 1, 7, 3, 6, 4):
+        house.store(1, 1, number)
+        house.seal(1, 1)
+    before = house.answers()
+    assert house.compactor().merge_once().done == 1
+    (merged,) = house.index.packs()
+    assert len([key for key in sorted(house.keys()) if key.startswith("packs/")]) == 9, "nothing is swept yet"
+    house.lose_index()
+    house.rebuild()
+    assert [pack.location.key for pack in house.index.packs()] == [merged.location.key]
+    house.sweep()
+    assert house.answers() == before
+    assert [key for key in sorted(house.keys()) if key.startswith("packs/")] == [merged.location.key]
 
 
 def test_all_answers_are_what_they_were_with_packs_in_a_bucket(tmp_path: Path, seaweed: Seaweed) -> None:
