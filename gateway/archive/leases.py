@@ -36,8 +36,10 @@ class SeriesLease:
         self._renewing = Thread(target=self._renew, name="lease")
 
     def check(self) -> None:
-        """Make sure of the lease before a step that cannot be taken back. Raises Busy when another has it now."""
-        if self._lost.is_set() or not self._index.lease(self._name, self._holder, self._seconds):
+        """Make sure of the lease before a step that cannot be taken back. Raises Busy when it is ours no more; whoever
+        had it in between may have changed everything, so it is never taken anew.
+        """
+        if self._lost.is_set() or not self._index.renew(self._name, self._holder, self._seconds):
             raise Busy("the work took so long that another worker has taken it over")
 
     def __enter__(self) -> Self:
@@ -59,7 +61,7 @@ class SeriesLease:
     def _renew(self) -> None:
         while not self._ended.wait(self._seconds / _RENEWALS):
             try:
-                if not self._index.lease(self._name, self._holder, self._seconds):
+                if not self._index.renew(self._name, self._holder, self._seconds):
                     self._lost.set()
                     return
             except StorageError as problem:  # `check` tells whether it is still ours

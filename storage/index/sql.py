@@ -222,5 +222,9 @@ def _names_of(record: InstanceRecord) -> list[str]:
 
 
 def _probe(session: Session) -> None:
+    def renew(self, name: str, holder: str, seconds: float) -> bool:
+        """See `PackingIndex`."""
+        return self._engine.write(lambda session: leases.renew(session, name, holder, seconds), studies=[])
+
     if session.run(_PROBE, moment=feed.now()).rowcount != 1:
         raise Unavailable("a table of the index lacks the row that is written to test it: the index was damaged")

@@ -9,7 +9,7 @@ import pytest
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level
 from storage.errors import Conflict, NotFound, Unavailable
-from storage.index import Act, Added, Location, Outcome, PackingIndex
+from storage.index import Act, Added, Location, Outcome, PackingIndex, feed
 from storage.objects import keys
 from storage.packs import Pack
 from tests import samples
@@ -426,9 +426,9 @@ class TestAdopt:
     def rebuilt(self, opened: Open, index: PackingIndex, documents: KeptDocuments) -> PackingIndex:
         """Another index of the packs alone."""
         adopted = [(pack, list(documents.documents(pack))) for pack in index.packs()]
-        for location in {each.location for each, _ in adopted}:
-            index.doom([location], soon())
         index.remove(Scope(STUDY))
+        for pack, _ in adopted:
+            index.respite(pack.location, soon())
         for pack, found in reversed(adopted):
             index.adopt(pack, found)
         for pack, found in adopted:
@@ -462,6 +462,7 @@ class TestAdopt:
         fill(index, 3)
         pack = seal(index, documents, STUDY, SERIES)
         index.remove(Scope(STUDY))
+        index.respite(pack.location, soon())
         partly = replace(pack, instances=(pack.instances[0], pack.instances[2]), positions=(0, 2))
         index.adopt(partly, documents.documents(partly))
         assert [each.identity.sop_uid for each in index.locate(Scope(STUDY))] == [sop(1), sop(3)]
@@ -742,6 +743,22 @@ class TestWhatIsToBeDone:
     def test_a_lease_that_has_run_out_is_free(self, index: PackingIndex) -> None:
         assert index.lease("seal", "a", 0)
         assert index.lease("seal", "b", 3600) and not index.lease("seal", "a", 3600)
+
+    def test_only_a_lease_that_is_still_held_is_renewed(self, index: PackingIndex) -> None:
+        assert not index.renew("seal", "a", 3600) and index.lease("seal", "b", 0), "a free one is not taken"
+        assert index.renew("seal", "b", 0), "it had run out, but nobody has had it since"
+        assert index.lease("seal", "a", 3600) and not index.renew("seal", "b", 3600)
+        index.release("seal", "a")
+        assert not index.renew("seal", "a", 3600) and not index.renew("seal", "b", 3600)
+        assert index.lease("seal", "c", 3600)
+        assert index.renew("seal", "c", 0) and index.lease("seal", "d", 3600), "renewed for as long as is said"
+
+    def test_leases_do_not_go_by_the_clock_of_a_gateway(
+        self, index: PackingIndex, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert index.lease("seal", "a", 3600)
+        monkeypatch.setattr(feed, "now", lambda: soon(7200))
+        assert not index.lease("seal", "b", 3600)
 
     def test_of_many_who_ask_for_a_lease_one_has_it(self, opened: Open) -> None:
         indexes = [opened(), opened()]

@@ -269,6 +269,14 @@ class FakePackingIndex:
             self.leases[name] = holder, self.clock() + int(seconds * 1_000_000)
             return True
 
+    def renew(self, name: str, holder: str, seconds: float) -> bool:
+        self.before("renew")
+        with self._lock:
+            if self.leases.get(name, ("", 0))[0] != holder:
+                return False
+            self.leases[name] = holder, self.clock() + int(seconds * 1_000_000)
+            return True
+
     def release(self, name: str, holder: str) -> None:
         with self._lock:
             if self.leases.get(name, ("", 0))[0] == holder:

@@ -349,6 +349,18 @@ def test_who_has_lost_the_lease_changes_nothing(archive: Archive, clock: Clock) 
     archive.check_all_is_read_back()
 
 
+def test_a_lease_that_another_had_in_between_is_not_taken_anew(archive: Archive) -> None:
+    archive.store()
+
+    def stall() -> None:
+        take_lease(archive)
+        archive.index.release(f"seal/{STUDY}/{SERIES}", "another")
+
+    with pytest.raises(Busy):
+        archive.sealer(at=once(VERIFIED, stall)).seal_series(STUDY, SERIES)
+    assert list(archive.index.packs()) == [] and archive.index.leases == {}
+
+
 def test_who_has_lost_the_lease_puts_nothing(archive: Archive) -> None:
     archive.store()
     with pytest.raises(Busy):
