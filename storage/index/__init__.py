@@ -225,12 +225,17 @@ class PackingIndex(MetadataIndex, Protocol):
         here, because `remove` takes such packs out.
         """
 
-    def adopt(self, pack: Pack, documents: Sequence[bytes]) -> None:
-        """Make a pack that is in the object store findable (to rebuild an index); one that is here is left alone."""
+    def adopt(self, pack: Pack, documents: Sequence[bytes], *, instead_of: Set[str] = frozenset()) -> None:
+        """Make a pack that is in the object store findable (to rebuild an index); one that is here is left alone.
 
-    def bring_back(self, record: InstanceRecord, *, slack: int = 0) -> Added:
+        Versions that packs under the keys `instead_of` (lost or damaged) have too are taken from this one, and out of
+        those. The same versions that lie loose are doomed. Raises Conflict when the object may be removed any moment.
+        """
+
+    def bring_back(self, record: InstanceRecord, *, slack: int = 0, instead_of: Set[str] = frozenset()) -> Added:
         """As `add`, for a loose object that was found in its store; `received_at` is what the store says of it, and may
-        be off by `slack` microseconds. One that is certainly older than the served version is kept as superseded.
+        be off by `slack` microseconds. One that is certainly older than the served version is kept as superseded. One
+        that is the served version is taken when that lies under a key of `instead_of` (lost or damaged).
         """
 
     def packs(self, scope: Scope | None = None) -> Iterator[Pack]:

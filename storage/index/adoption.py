@@ -1,13 +1,14 @@
 """Makes a pack that was found in an object store findable, as if its instances had been stored and sealed here."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 import orjson
 from sqlalchemy import bindparam, delete, select, update
 
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import JsonDataset
-from storage.index import Act, Location, feed, ingest, levels, packed, restoring, sealing, served
+from storage.errors import Conflict
+from storage.index import Act, Location, doomed, feed, ingest, levels, packed, restoring, sealing, served
 from storage.index.packed import Columns, Listings
 from storage.index.schema import contents, instances, packs
 from storage.index.served import Series, Served
@@ -28,13 +29,15 @@ _DELETE_CONTENTS = delete(contents).where(contents.c.instance_id == bindparam("i
 class Adopted:
     """A pack with all that can be made of it before the transaction, in the caller's own thread.
 
-    `rows` are the highest revisions in it by SOP Instance UID, `first` is the one that may come to speak.
+    `rows` are the highest revisions in it by SOP Instance UID, `first` is the one that may come to speak, `instead_of`
+    are the keys of packs that have lost what it has too.
     """
 
-    def __init__(self, pack: Pack, documents: Sequence[bytes]) -> None:
+    def __init__(self, pack: Pack, documents: Sequence[bytes], instead_of: Set[str] = frozenset()) -> None:
         if len(documents) != len(pack.instances):
             raise ValueError("a pack needs as many documents as it has instances")
         self.pack = pack
+        self.instead_of = instead_of
         self.columns: Columns = packed.columns(pack)
         self.rows: dict[str, int] = {}
         for row, instance in enumerate(pack.instances):
@@ -53,11 +56,14 @@ def adopt(session: Session, listings: Listings, adopted: Adopted) -> None:
     known = _known(session, listings, adopted.pack) if series is not None else {}
     if study is not None and series is not None and _is_here(session, study.id, series.id, adopted.pack):
         return
+    _keep(session, adopted.pack.location)
     is_new_series = series is None
     if study is None:
         study = levels.make_study(session, adopted.identity, adopted.dataset)
     if series is None:
         series = levels.make_series(session, study.id, adopted.identity, adopted.dataset)
+    else:
+        _take_over(session, listings, adopted, study.id, series.id)
     packed.write(session, study.id, series.id, adopted.columns)
     _step_back(session, listings, adopted, study.id, series.id)
     new = len(adopted.rows.keys() - known.keys())
@@ -70,6 +76,33 @@ def adopt(session: Session, listings: Listings, adopted: Adopted) -> None:
 
 def _is_here(session: Session, study: int, series: int, pack: Pack) -> bool:
     return session.run(_IS_HERE, study=study, one_series=series, pack_id=pack.pack_id).fetchone() is not None
+
+
+def _keep(session: Session, location: Location) -> None:
+    """Call off the removal of the object, if it was announced. Raises Conflict when a sweeper may be at it."""
+    due = doomed.due_at(session, location)
+    if due is not None and due < feed.now() + sealing.LEAST_RESPITE:
+        raise Conflict("the pack is about to be removed")
+    if due is not None:
+        doomed.forget(session, [location])
+
+
+def _take_over(session: Session, listings: Listings, adopted: Adopted, study: int, series: int) -> None:
+    """Let packs that were lost keep in their listings only what this one does not have."""
+    own = {(one.sop_uid, one.revision, one.digest) for one in adopted.pack.instances}
+    dropped = 0
+    for lost in packed.of_series(session, listings, study, series):
+        if lost.location.key not in adopted.instead_of:
+            continue
+        rows = enumerate(lost.listing.instances())
+        kept = [row for row, one in rows if (one.sop_uid, one.revision, one.digest) not in own]
+        if not kept:
+            packed.drop(session, lost)
+            dropped += 1
+        elif len(kept) < len(lost.listing):
+            packed.keep_only(session, lost, kept)
+    if dropped:
+        levels.count_series(session, study, series, instances=0, loose=0, bytes=0, packs=-dropped)
 
 
 def _known(session: Session, listings: Listings, pack: Pack) -> dict[str, Served]:

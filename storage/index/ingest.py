@@ -149,6 +149,18 @@ def _insert(session: Session, prepared: Prepared, study_id: int, series_id: int,
     session.run(_INSERT_CONTENTS, instance_id=row.fetchone()[0], **prepared.contents)
 
 
+def insert_version(session: Session, prepared: Prepared, study_id: int, series_id: int, revision: int) -> None:
+    """A row for another version of an instance that is served from a pack until now."""
+    _insert(session, prepared, study_id, series_id, revision)
+    _count(session, prepared, study_id, series_id, instances=0)
+
+
+def replace(session: Session, prepared: Prepared, instance: int, revision: int) -> None:
+    """Write the row of a loose instance anew."""
+    session.run(_UPDATE_INSTANCE, instance=instance, revision=revision, **prepared.columns)
+    session.run(_UPDATE_CONTENTS, instance=instance, **prepared.contents)
+
+
 def _count(session: Session, prepared: Prepared, study_id: int, series_id: int, *, instances: int) -> None:
     length = prepared.record.location.length
     levels.count_series(session, study_id, series_id, instances=instances, loose=1, bytes=length, touched_at=feed.now())
@@ -175,12 +187,11 @@ def _add_again(
     refuse_doomed(session, prepared.record.location)
     revision = known.revision + 1
     if isinstance(known, InPack):
-        _insert(session, prepared, study.id, series.id, revision)
+        insert_version(session, prepared, study.id, series.id, revision)
     else:
         session.run(KEEP_VERSION, instance=known.id)
-        session.run(_UPDATE_INSTANCE, instance=known.id, revision=revision, **prepared.columns)
-        session.run(_UPDATE_CONTENTS, instance=known.id, **prepared.contents)
-    _count(session, prepared, study.id, series.id, instances=0)
+        replace(session, prepared, known.id, revision)
+        _count(session, prepared, study.id, series.id, instances=0)
     if known.sop_class != identity.sop_class:
         levels.set_sop_classes(session, study.id, served.sop_classes(session, listings, identity.study_uid))
     _let_speak(session, prepared, study, series, again=True)

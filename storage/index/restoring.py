@@ -1,5 +1,7 @@
 """Adds an instance that was found in an object store, without letting it take the place of what came after it."""
 
+from collections.abc import Set
+
 from sqlalchemy import bindparam, insert, select
 
 from storage.dicom.identity import Scope
@@ -7,7 +9,7 @@ from storage.index import Added, Outcome, feed, ingest, levels, packed, served
 from storage.index.ingest import Prepared
 from storage.index.packed import Listings
 from storage.index.schema import instances, versions
-from storage.index.served import Series
+from storage.index.served import Loose, Series, Served
 from storage.index.session import Session
 
 _INSERT_VERSION = insert(versions).values(
@@ -23,16 +25,36 @@ _REVISIONS = [
 ]
 
 
-def bring_back(session: Session, listings: Listings, prepared: Prepared, slack: int) -> Added:
+def bring_back(
+    session: Session, listings: Listings, prepared: Prepared, slack: int, instead_of: Set[str] = frozenset()
+) -> Added:
     """See `PackingIndex.bring_back`."""
     record = prepared.record
     identity = record.instance.identity
     scope = Scope(identity.study_uid, identity.series_uid, identity.sop_uid)
     for series, [known] in served.in_scope(session, listings, scope):
+        if bytes(known.digest) == record.instance.digest and _key(known) in instead_of:
+            return _take_over(session, prepared, series, known)
         is_older = record.received_at + slack < known.received_at
         if is_older and bytes(known.digest) != record.instance.digest:
             return _keep_superseded(session, listings, prepared, series)
     return ingest.add(session, listings, prepared)
+
+
+def _key(known: Served) -> str:
+    return known.key if isinstance(known, Loose) else known.pack.location.key
+
+
+def _take_over(session: Session, prepared: Prepared, series: Series, known: Served) -> Added:
+    """The same bytes lie here now: in the row of what was lost; above it, when that was in a pack."""
+    ingest.refuse_doomed(session, prepared.record.location)
+    if isinstance(known, Loose):
+        ingest.replace(session, prepared, known.id, known.revision)
+        more = prepared.record.location.length - known.length
+        levels.count_series(session, series.study_id, series.id, instances=0, loose=0, bytes=more)
+        return Added(Outcome.VERSION, known.revision)
+    ingest.insert_version(session, prepared, series.study_id, series.id, known.revision + 1)
+    return Added(Outcome.VERSION, known.revision + 1)
 
 
 def number_below(session: Session, listings: Listings, study: int, series: int, sop_uid: str) -> int:

@@ -138,16 +138,17 @@ class SqlIndex:
             lambda session: sealing.repack(session, self._listings, old, new, columns), studies=[old[0].study_uid]
         )
 
-    def adopt(self, pack: Pack, documents: Sequence[bytes]) -> None:
+    def adopt(self, pack: Pack, documents: Sequence[bytes], *, instead_of: Set[str] = frozenset()) -> None:
         """See `PackingIndex`."""
-        adopted = adoption.Adopted(pack, documents)
+        adopted = adoption.Adopted(pack, documents, instead_of)
         self._engine.write(lambda session: adoption.adopt(session, self._listings, adopted), studies=[pack.study_uid])
 
-    def bring_back(self, record: InstanceRecord, *, slack: int = 0) -> Added:
+    def bring_back(self, record: InstanceRecord, *, slack: int = 0, instead_of: Set[str] = frozenset()) -> Added:
         """See `PackingIndex`."""
         prepared = ingest.prepare(record)
         return self._engine.write(
-            lambda session: restoring.bring_back(session, self._listings, prepared, slack), studies=_names_of(record)
+            lambda session: restoring.bring_back(session, self._listings, prepared, slack, instead_of),
+            studies=_names_of(record),
         )
 
     def packs(self, scope: Scope | None = None) -> Iterator[Pack]:
