@@ -34,6 +34,8 @@ RANKS = [
 ROOMS = {
     "pydicom": ["storage.dicom"],
     "blake3": ["storage.dicom", "storage.packs"],
+    "numpy": ["storage.dicom.pixels", "storage.dicom.rendering"],
+    "imagecodecs": ["storage.dicom.pixels", "storage.dicom.rendering"],
     "pypinyin": ["storage.dicom"],
     "sqlalchemy": ["storage.index"],
     "alembic": ["storage.index"],

@@ -1,0 +1,52 @@
+"""Arrays to frames, never with a loss (PS3.5 8.2, A.4)."""
+
+import zlib
+
+import numpy as np
+
+from storage.dicom.pixels import rle
+from storage.dicom.pixels.codecs import ENCODERS, WITH_SIGN
+from storage.dicom.pixels.codestream import unsupported
+from storage.dicom.pixels.conversion import can
+from storage.dicom.pixels.description import PixelDescription
+from storage.dicom.pixels.native import Pixels, packed, shape, unsigned
+from storage.dicom.pixels.syntaxes import KEEPING_CELLS, Coding, coding_of
+from storage.dicom.syntax import EXPLICIT_LITTLE
+from storage.errors import Fault, Invalid
+
+_DEFLATE_LEVEL = 6
+
+
+def encode(array: Pixels, description: PixelDescription, transfer_syntax: str) -> bytes:
+    """One frame of `array`, which `description` is true to, as the value of a fragment or native frame.
+
+    The data set must say what `conversion.coded` gives. A length may be odd: who puts it into a data set pads it.
+    Raises Invalid (TRANSFER_SYNTAX) when such pixels cannot be coded so, MALFORMED when array and description differ.
+    """
+    coding = coding_of(transfer_syntax)
+    if coding is None or not can(EXPLICIT_LITTLE, transfer_syntax, description):
+        raise unsupported(f"such pixels cannot be had in the transfer syntax {transfer_syntax}")
+    if array.shape != shape(description):
+        raise Invalid(Fault.MALFORMED, f"the pixels are {array.shape} instead of {shape(description)}")
+    if coding in KEEPING_CELLS:
+        return encode_cells(array, coding, description)
+    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    if coding not in WITH_SIGN:
+        plain = unsigned(plain, description.stored)
+    is_rgb = description.samples == 3 and description.photometric == "RGB"
+    return ENCODERS[coding](plain, description.stored, is_rgb)
+
+
+def encode_cells(array: Pixels, coding: Coding, description: PixelDescription) -> bytes:
+    """One frame of cells, colour by pixel, in a coding that keeps every bit of them."""
+    if coding is Coding.RLE:
+        return rle.encoded(array, description)
+    return wrapped(packed(array, description), coding)
+
+
+def wrapped(native: bytes, coding: Coding) -> bytes:
+    """A native frame in a coding that keeps it whole."""
+    if coding is not Coding.DEFLATED:
+        return native
+    deflater = zlib.compressobj(_DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
+    return deflater.compress(native) + deflater.flush()
