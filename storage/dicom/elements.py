@@ -12,6 +12,7 @@ UNDEFINED = 0xFFFFFFFF
 ITEM, ITEM_END, SEQUENCE_END = 0xFFFEE000, 0xFFFEE00D, 0xFFFEE0DD
 DELIMITERS = 0xFFFE  # the group of the three above, which have no VR
 HEADER_BYTES = 8
+FIRST_TAG = 0x00080000  # before it: command set and file meta, which are no part of a data set
 _FIRST_OF_OPEN = frozenset({ITEM, SEQUENCE_END})  # what a value of undefined length begins with
 _TRAILING_PADDING = 0xFFFCFFFC
 _ZEROS = 64 << 10  # bytes looked at in one step
@@ -79,7 +80,7 @@ def _odd(view: memoryview, position: int, end: int, order: str) -> Header:
     forms: list[Header] = [(tag, None, position + 8, length32), (tag, UN, position + 8, length16)]
     if end - position >= 12:
         long_form: Header = (tag, UN, position + 12, struct.unpack_from(order + "I", view, position + 8)[0])
-        if _is_vr(code):
+        if is_vr(code):
             forms = [long_form, (tag, UN, position + 8, length16)]
         else:
             forms.append(long_form)
@@ -89,7 +90,8 @@ def _odd(view: memoryview, position: int, end: int, order: str) -> Header:
     raise malformed(f"{name_of(tag)} has no valid VR", position)
 
 
-def _is_vr(code: bytes) -> bool:
+def is_vr(code: bytes) -> bool:
+    """Whether this may be a VR, perhaps of a later edition: two capital letters."""
     return code.isalpha() and code.isupper()
 
 

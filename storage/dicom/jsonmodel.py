@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from storage.dicom.dictionary import key_of, vr_of
 from storage.dicom.elements import (
+    FIRST_TAG,
     HEADER_BYTES,
     ITEM,
     ITEM_END,
@@ -39,7 +40,6 @@ _MAX_WARNINGS = 32
 _LAST_ROOM = MAX_MEMORY_BYTES // 4  # when only this is left, every value that may be is given by BulkDataURI
 _ELEMENT_BYTES, _ITEM_BYTES, _TEXT_BYTES, _BULK_BYTES = 360, 96, 256, 480  # what each takes in memory
 _PER_BYTE = 6  # of a value: itself, and in JSON, where a control character is escaped to 6 characters
-_FIRST_TAG = 0x00080000  # before it: command set and file meta, which are no part of a data set
 _DELIMITERS = 0xFFFE0000
 _PRIVATE = 0x00010000
 _SPECIFIC_CHARACTER_SET = 0x00080005
@@ -153,7 +153,7 @@ class _Reader:
             if vr is None or vr is UN:
                 vr = self._known(tag, vr, length, dataset, scope)
             key = key_of(tag)
-            if tag < _FIRST_TAG or not tag & 0xFFFF or (not ascending and key in dataset):
+            if tag < FIRST_TAG or not tag & 0xFFFF or (not ascending and key in dataset):
                 position = self._skip(tag, vr, start, length, end, scope)
                 continue
             after = start + length
@@ -281,7 +281,7 @@ class _Reader:
                 raise malformed(
                     f"an item of {item_length} bytes is cut short after {end - position}, it begins", position
                 )
-            encoding = _item_encoding(self._view, position, item_end, scope.encoding)
+            encoding = item_encoding(self._view, position, item_end, scope.encoding)
             inner = scope._replace(encoding=encoding, path=f"{path}{len(items) + 1}/", depth=scope.depth + 1)
             item, position = self.dataset(position, item_end, inner, open_ended=item_length == UNDEFINED)
             items.append(item)
@@ -380,7 +380,7 @@ def _inheriting(scope: _Scope, tag: int, entry: Entry) -> _Scope:
     return scope._replace(declared=declared, plain=means_ascii(declared))
 
 
-def _item_encoding(view: memoryview, position: int, end: int, encoding: Encoding) -> Encoding:
+def item_encoding(view: memoryview, position: int, end: int, encoding: Encoding) -> Encoding:
     """Some writers switch to explicit VR within a sequence in implicit VR. (The other way, each header tells.)"""
     if encoding.explicit or not looks_explicit(view, position, end):
         return encoding

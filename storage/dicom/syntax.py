@@ -59,6 +59,11 @@ def is_native(transfer_syntax: str) -> bool:
     return transfer_syntax in _NATIVE
 
 
+def has_big_pixels(transfer_syntax: str) -> bool:
+    """Whether native pixel data is big endian, though the elements are not."""
+    return transfer_syntax == _GE_PRIVATE
+
+
 def is_stream(transfer_syntax: str) -> bool:
     """Whether pixel data is a video whose frames cannot be had one by one (PS3.5 8.2.5 to 8.2.11)."""
     return transfer_syntax.removesuffix(".1") in _STREAMS
