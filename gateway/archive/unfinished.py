@@ -15,7 +15,6 @@ from storage.dicom.identity import Identity, Scope
 from storage.errors import NotFound
 from storage.index import PackingIndex
 from storage.objects import ObjectMeta, ObjectStore
-from storage.packs import PackedInstance
 
 PATIENCE_SECONDS = 300.0  # more than a deletion takes that is under way, and than clocks differ
 _MAX_KEPT = 100_000
@@ -70,50 +69,56 @@ class UnfinishedDeletions:
             return  # withdrawn, or spent
         if self._clock() - stone.at < self._patience:
             return  # whoever put it may be at it
-        removed = self._finish(meta.key, stone)
+        removed = finish(self._index, self._archive, meta.key, stone)
         if removed:
             _log.warning("a deletion that was cut off is finished", key=meta.key, instances=removed)
         if len(self._finished) < _MAX_KEPT:
             self._finished.add(meta.key)
 
-    def _finish(self, key: str, stone: Tombstone) -> int:
-        """How many instances went."""
-        removed = 0
-        for scope in self._left(stone):
-            try:
-                self._archive.head(key)  # it is withdrawn when the deletion has failed
-                removed += self._index.remove(scope).instances
-            except NotFound:
-                continue
-        return removed
 
-    def _left(self, stone: Tombstone) -> list[Scope]:
-        """What is to be removed: the scope of the tombstone, or those instances of which it covers every version."""
+def finish(index: PackingIndex, archive: ObjectStore, key: str, stone: Tombstone) -> int:
+    """Remove from the index what it still has of what the tombstone under `key` covers; how many instances went.
+
+    Of an instance that came again since, all versions stay. Raises Unavailable.
+    """
+    removed = 0
+    for scope in _left(index, stone):
         try:
-            found = self._index.locate(stone.scope)
+            archive.head(key)  # it is withdrawn when the deletion has failed
+            removed += index.remove(scope).instances
         except NotFound:
-            return []
-        covered: dict[Scope, bool] = defaultdict(lambda: True)
-        for series_uid in sorted({one.identity.series_uid for one in found}):
-            series = Scope(stone.scope.study_uid, series_uid)
-            for packed in self._versions(series):
-                instance = Scope(series.study_uid, series_uid, packed.sop_uid)
-                if stone.scope.sop_uid in (None, packed.sop_uid):
-                    covered[instance] &= _covers(stone, series, packed)
-        if all(covered.values()):
-            return [stone.scope] if covered else []
-        return [instance for instance, is_covered in covered.items() if is_covered]
-
-    def _versions(self, series: Scope) -> Iterator[PackedInstance]:
-        """Loose ones first, lest one is missed that is sealed now."""
-        assert series.series_uid is not None
-        for loose in self._index.loose(series.study_uid, series.series_uid):
-            yield loose.packed
-        for pack in self._index.packs(series):
-            yield from pack.instances
+            continue
+    return removed
 
 
-def _covers(stone: Tombstone, series: Scope, packed: PackedInstance) -> bool:
-    assert series.series_uid is not None
-    identity = Identity(series.study_uid, series.series_uid, packed.sop_uid, packed.sop_class)
-    return stone.covers(identity, packed.digest, packed.received_at)
+def _left(index: PackingIndex, stone: Tombstone) -> list[Scope]:
+    """What is to be removed: the scope of the tombstone, or those instances of which it covers every version."""
+    try:
+        found = index.locate(stone.scope)
+    except NotFound:
+        return []
+    covered: dict[Scope, bool] = defaultdict(lambda: True)
+    for series_uid in sorted({one.identity.series_uid for one in found}):
+        for identity, is_covered in _versions(index, stone, series_uid):
+            if stone.scope.sop_uid in (None, identity.sop_uid):
+                covered[Scope(identity.study_uid, identity.series_uid, identity.sop_uid)] &= is_covered
+    if all(covered.values()):
+        return [stone.scope] if covered else []
+    return [instance for instance, is_covered in covered.items() if is_covered]
+
+
+def _versions(index: PackingIndex, stone: Tombstone, series_uid: str) -> Iterator[tuple[Identity, bool]]:
+    """All versions of a series, and whether they are covered; loose ones first, lest one is missed that is sealed now.
+
+    A rebuilt index has not the times at which loose ones were received: these are covered by the names of their objects
+    too (and by nothing else: `at` is no older than itself).
+    """
+    study_uid = stone.scope.study_uid
+    for loose in index.loose(study_uid, series_uid):
+        identity = Identity(study_uid, series_uid, loose.packed.sop_uid, loose.packed.sop_class)
+        is_named = stone.covers_object(identity, loose.location.key, stone.at)
+        yield identity, is_named or stone.covers(identity, loose.packed.digest, loose.packed.received_at)
+    for pack in index.packs(Scope(study_uid, series_uid)):
+        for one in pack.instances:
+            identity = Identity(study_uid, series_uid, one.sop_uid, one.sop_class)
+            yield identity, stone.covers(identity, one.digest, one.received_at)
