@@ -37,6 +37,7 @@ ROOMS = {
     "numpy": ["storage.dicom.pixels", "storage.dicom.rendering"],
     "imagecodecs": ["storage.dicom.pixels", "storage.dicom.rendering"],
     "pypinyin": ["storage.dicom"],
+    "defusedxml": ["storage.dicom"],
     "sqlalchemy": ["storage.index"],
     "alembic": ["storage.index"],
     "sqlite3": ["storage.index"],

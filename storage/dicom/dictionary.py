@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
-from pydicom.datadict import dictionary_VR, private_dictionary_VR
+from pydicom.datadict import dictionary_VR, keyword_for_tag, private_dictionary_VR
 
 UNKNOWN = "UN"
 
@@ -29,6 +29,12 @@ def vr_of(tag: int, dataset: Mapping[str, Any], *, signed: bool) -> str:
 def key_of(tag: int) -> str:
     """The name of a tag in the DICOM JSON Model: 8 hexadecimal digits (PS3.18 F.2.2)."""
     return f"{tag:08X}"
+
+
+@lru_cache(maxsize=8192)
+def keyword_of(tag: int) -> str:
+    """The keyword of a standard attribute, such as PatientName; "" when there is none (PS3.6)."""
+    return keyword_for_tag(tag)
 
 
 @lru_cache(maxsize=8192)

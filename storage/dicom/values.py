@@ -95,15 +95,20 @@ def _decoded_names(raw: bytes, charset: Charset) -> Values:
 
 
 def _integer_strings(raw: bytes) -> Values:
-    return [int(text) if text and _INTEGER.fullmatch(text) else text for text in _strings(raw)]
+    return [integer(text) if text else None for text in _strings(raw)]
 
 
 def _decimal_strings(raw: bytes) -> Values:
-    return [_decimal(text) if text else None for text in _strings(raw)]
+    return [decimal(text) if text else None for text in _strings(raw)]
 
 
-def _decimal(text: str) -> float | str:
-    """A number when a double says exactly the same, otherwise the string."""
+def integer(text: str) -> int | str:
+    """An IS: a number when it is one, otherwise the string."""
+    return int(text) if _INTEGER.fullmatch(text) else text
+
+
+def decimal(text: str) -> float | str:
+    """A DS: a number when a double says exactly the same, otherwise the string."""
     if len(text) <= _MAX_EXACT_DIGITS and _PLAIN_DECIMAL.fullmatch(text):
         return float(text)
     if _DECIMAL.fullmatch(text):
@@ -144,9 +149,14 @@ def _long_integers(code: str) -> Callable[[bytes], Values | None]:
         found = numbers(raw)
         if found is None:
             return None
-        return [number if abs(number) <= _MAX_EXACT_INTEGER else str(number) for number in found]
+        return [long_integer(number) for number in found]
 
     return values
+
+
+def long_integer(number: int) -> int | str:
+    """An SV or UV: a string when JavaScript would round it."""
+    return number if abs(number) <= _MAX_EXACT_INTEGER else str(number)
 
 
 def _tags(raw: bytes) -> Values | None:
