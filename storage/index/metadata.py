@@ -20,7 +20,7 @@ from storage.index.session import Session
 
 BATCH = 64  # loose instances whose metadata is in memory at once, unless
 BATCH_BYTES = 4 << 20  # are reached before, which the last one may pass
-PACKS_BYTES = 64 << 20  # of the metadata of packs, more than which is in memory only when one pack has more
+PACKS_BYTES = 32 << 20  # of the metadata of packs, more than which is held only when one pack has more
 MAX_MOVES = 3  # of one instance while it is read
 
 _METADATA = (

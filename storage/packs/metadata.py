@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
-FULL_BYTES = 128 << 20  # of JSON: no more is added to a pack, so that it can be held in memory when it is read
+FULL_BYTES = 32 << 20  # of JSON: no more is added to a pack, so that it can be held in memory when it is read
 MAX_BYTES = 256 << 20  # of JSON that is read: as much, and one more instance, however large its metadata
 _IN_MEMORY_BYTES = 8 << 20
 _CHUNK_BYTES = 1 << 20
@@ -71,4 +71,7 @@ def documents_of(compressed: bytes, max_bytes: int = MAX_BYTES) -> list[bytes]:
         raise ValueError("the metadata is cut short, or something follows it")
     if not text.startswith(_FIRST) or not text.endswith(_LAST):
         raise ValueError("the metadata is not one instance a line")
-    return text[len(_FIRST) : -len(_LAST)].split(_BETWEEN)
+    documents = text.split(_BETWEEN)  # and not of a slice, which would hold all of it once more
+    documents[0] = documents[0][len(_FIRST) :]
+    documents[-1] = documents[-1][: -len(_LAST)]
+    return documents

@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from storage.errors import Unavailable
+from storage.errors import Exhausted, Unavailable
 from storage.packs import BLOCK_BYTES, Blocks, Damaged
 from storage.packs.blocks import BlockReader
 from storage.packs.documents import PackDocuments
+from storage.packs.metadata import FULL_BYTES, MAX_BYTES
 from storage.packs.stream import count_of
 from tests import packed as samples
 from tests.packed import HeldStore, RecordingStore, Written, generated
@@ -60,6 +61,33 @@ def test_what_was_used_last_is_held(store: RecordingStore, tmp_path: Path) -> No
         found.documents(packs[at])
     assert len(store.spans) == 4
     assert list(documents(store, max_bytes=1).documents(packs[0])) == [generated(1, uid=1).metadata]
+
+
+def test_what_somebody_still_reads_from_is_shared_and_not_read_again(store: RecordingStore, written: Written) -> None:
+    found = documents(store, max_bytes=1)
+    slow = found.documents(written.pack)
+    assert found.documents(written.pack) is slow
+    assert len(store.spans) == 1
+    del slow
+    found.documents(written.pack)
+    assert len(store.spans) == 2
+
+
+@pytest.mark.parametrize("max_bytes", [0, 1 << 20], ids=["held by readers alone", "held for a while too"])
+def test_what_is_read_from_at_once_is_bounded(store: RecordingStore, tmp_path: Path, max_bytes: int) -> None:
+    packs = [samples.put(store, tmp_path / f"{n}.zip", [generated(n, uid=n)]).pack for n in (1, 2, 3)]
+    found = documents(store, max_bytes=max_bytes, max_in_use_bytes=2 * (len(TEXTS[0]) + 64))
+    slow = [found.documents(pack) for pack in packs[:2]]
+    with pytest.raises(Exhausted, match="try again later"):
+        found.documents(packs[2])
+    assert found.documents(packs[0]) is slow[0], "who reads what is there already needs no more"
+    del slow[1]
+    assert list(found.documents(packs[2])) == [generated(3, uid=3).metadata]
+
+
+def test_the_metadata_of_a_full_pack_can_be_held() -> None:
+    most = PackDocuments({})._max_bytes
+    assert 2 * FULL_BYTES <= most < MAX_BYTES
 
 
 def test_a_pack_that_is_missing_or_elsewhere_is_unavailable(store: RecordingStore, written: Written) -> None:
