@@ -36,6 +36,7 @@ class Tally:
 class _Failure:
     times: int
     not_before: int
+    outage: str = ""  # why, when it was one
 
 
 class Attempts:
@@ -63,10 +64,12 @@ class Attempts:
 
         Raises Stopped at once, and Unavailable when that stopped several in succession: then it is not they that are at
         fault, and the caller is to wait. What there is no room for holds up nothing smaller; when nothing was done for
-        want of room, Exhausted is raised in the end.
+        want of room, Exhausted is raised in the end. So is Unavailable when nothing was done and something waits
+        because of an outage: it goes on until something comes of a run.
         """
         done = failed = busy = unavailable = 0
         no_room: Exhausted | None = None
+        begun: list[str] = []  # outages
         for one in work:
             if self._is_waiting(key(one)):
                 continue
@@ -82,6 +85,8 @@ class Attempts:
                 self._remember(key(one), error)
             except Exception as error:  # whatever is wrong with this one must not hold up the others
                 failed += 1
+                if _is_outage(error) and not self._waits_for(key(one)):
+                    begun.append(key(one))
                 self._remember(key(one), error)
                 unavailable = unavailable + 1 if _is_outage(error) else 0
                 if unavailable == _IN_SUCCESSION:
@@ -90,9 +95,23 @@ class Attempts:
                 done += 1
                 unavailable = 0
                 self._failures.pop(key(one), None)
-        if no_room is not None and not done:
-            raise no_room
+        if not done:
+            if no_room is not None:
+                raise no_room
+            self._raise_outage()
+        for name in begun:  # else who waits for the end of the outage tells of it
+            _log.warning(f"cannot {self._act} it now", key=name, why=self._waits_for(name))
         return Tally(done, failed, busy)
+
+    def _raise_outage(self) -> None:
+        waiting = self.names_waiting
+        outage = next((failure.outage for name, failure in self._failures.items() if name in waiting), "")
+        if outage:
+            raise Unavailable(outage)
+
+    def _waits_for(self, name: str) -> str:
+        """The outage that it waits for the end of; "" when it does not."""
+        return self._failures[name].outage if name in self._failures else ""
 
     def _is_waiting(self, name: str) -> bool:
         failure = self._failures.get(name)
@@ -110,15 +129,17 @@ class Attempts:
             pause = min(_FIRST_SECONDS * 2 ** min(times - 1, 20), longest)
         if name not in self._failures and len(self._failures) >= _MAX_KEPT:
             self._failures.pop(next(iter(self._failures)))
-        self._failures[name] = _Failure(times, self._clock() + pause * _SECOND)
-        self._tell(error, key=name, failures=times, again_in_seconds=pause)
+        outage = str(error) if _is_outage(error) else ""
+        self._failures[name] = _Failure(times, self._clock() + pause * _SECOND, outage)
+        if not outage:
+            self._tell(error, key=name, failures=times, again_in_seconds=pause)
 
     def _tell(self, error: Exception, **about: object) -> None:
         event = f"cannot {self._act} it now"
         if not isinstance(error, StorageError):
             _log.error(event, exc_info=error, **about)
             return
-        is_passing = isinstance(error, Exhausted) or _is_outage(error)
+        is_passing = isinstance(error, Exhausted)
         tell = _log.info if isinstance(error, Conflict) else _log.warning if is_passing else _log.error
         tell(event, why=str(error), **about)
 

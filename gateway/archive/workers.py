@@ -61,7 +61,7 @@ class Workers:
         return not late
 
     def _work(self, job: Job, wake: Event) -> None:
-        pause = 0.0
+        pause = since = 0.0
         while not self._stop.is_set():
             try:
                 more = job.run()
@@ -69,6 +69,7 @@ class Workers:
                 return
             except Exception as error:  # whatever it is, it must not end the sealing for good
                 if not pause:
+                    since = time.monotonic()
                     _tell(job.act, error)
                 pause = min(max(pause * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
                 metrics.upkeep_stalled(job.act, True)
@@ -76,7 +77,7 @@ class Workers:
                 self._rest_after_trouble(wake)
                 continue
             if pause:
-                _log.info("going on", act=job.act)
+                _log.info("going on", act=job.act, after_seconds=round(time.monotonic() - since))
             pause = 0.0
             metrics.upkeep_stalled(job.act, False)
             if not more:

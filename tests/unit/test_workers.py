@@ -9,6 +9,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from gateway.archive import workers as workers_module
+from gateway.archive.attempts import Attempts
 from gateway.archive.jobs import workers
 from gateway.archive.leases import SeriesLease
 from gateway.archive.sealer import Sealing
@@ -20,6 +21,7 @@ from storage.packs.blocks import BlockReader
 from tests.sealing import SERIES, STUDY, Archive, Clock
 from tests.unit.fake_packing import FakePackingIndex
 from tests.unit.test_compactor import DocumentsOfPacks
+from tests.unit.test_metrics import figure
 
 LONG = 60.0
 
@@ -83,11 +85,37 @@ def test_trouble_is_told_of_once_and_its_end_too() -> None:
     with capture_logs() as logs:
         run_until(done, Job("seal", run, every_seconds=3600))
     assert [line["event"] for line in logs] == ["waiting until it works again", "going on"] * 2
-    assert logs[0]["why"] == "the bucket does not answer"
+    assert logs[0]["why"] == "the bucket does not answer" and "after_seconds" in logs[1]
 
 
 def fail() -> bool:
     raise Unavailable("the bucket does not answer")
+
+
+@pytest.mark.usefixtures("quick")
+def test_it_is_stalled_all_the_while_that_one_piece_of_work_waits_for_the_end_of_an_outage() -> None:
+    done = Event()
+    clock = Clock()
+    attempts = Attempts("seal", clock=clock, failed=lambda: None)
+    found: list[float] = []
+    name = 'gateway_upkeep_stalled{act="seal"}'
+
+    def do(_: str) -> None:
+        if len(found) < 50:
+            raise Unavailable("the bucket does not answer")
+
+    def run() -> bool:
+        if len(found) == 51:
+            done.set()
+            return False
+        found.append(figure(name))
+        clock.pass_(3)  # tried at each fourth run
+        return attempts.run(["a"], key=str, do=do).done > 0
+
+    with capture_logs() as logs:
+        run_until(done, Job("seal", run, every_seconds=0.001))
+    assert found[1:] == [1.0] * 50 and figure(name) == 0.0
+    assert [line["event"] for line in logs] == ["waiting until it works again", "going on"]
 
 
 @pytest.mark.usefixtures("quick")
