@@ -1,7 +1,6 @@
 """Copies packs to a second object store, so that they outlive the first; each is read back before it counts."""
 
 from collections.abc import Callable, Iterator, Mapping
-from hashlib import sha256
 from pathlib import Path
 from threading import Event
 
@@ -12,12 +11,11 @@ from gateway.archive.leases import SeriesLease
 from gateway.archive.places import ARCHIVE, COPY
 from gateway.archive.publishing import announce_removal, check_room, staged
 from gateway.archive.steps import Hook, Stopped, unwatched
-from storage.errors import Conflict
+from storage.errors import NotFound
 from storage.index import PackingIndex
 from storage.objects import Location, ObjectStore
 from storage.objects.disk_errors import translated
 from storage.packs import Damaged, Pack
-from storage.packs.verify import verify_object
 from storage.packs.whole import verified_whole
 
 COPY_PUT = "copy put"  # the copy is there, and not confirmed
@@ -29,8 +27,9 @@ _log = log.get(__name__)
 class Copier:
     """Copies what lies in `stores["archive"]` to `stores["copy"]`, under the lease of each series.
 
-    The removal of a copy is announced before it is put: if the pack is deleted meanwhile, or we are killed, the sweeper
-    finds the copy by that, and leaves it alone when the pack is there.
+    A copy that lies there already is read and, when it is whole, used: no two packs ever have one key. The removal of
+    a copy is announced before it is put: if the pack is deleted meanwhile, or we are killed, the sweeper finds the copy
+    by that, and leaves it alone when the pack is there.
     """
 
     def __init__(
@@ -69,42 +68,43 @@ class Copier:
         with SeriesLease(self._index, pack.study_uid, pack.series_uid) as lease, staged(self._staging) as path:
             if not self._index.names(key):
                 return  # deleted, or compacted
-            check_room(self._staging, pack.location.length, self._min_free_bytes)
-            digest = self._fetch(pack, path)
             announce_removal(self._index, location, self._clock())
-            lease.check()
-            self._put(pack, path, digest)
-            self._at(COPY_PUT)
+            was_there = self._is_there(pack)
+            if not was_there:
+                check_room(self._staging, pack.location.length, self._min_free_bytes)
+                self._fetch(pack, path)
+                lease.check()
+                self._copy.put(key, path, if_absent=False)
+                self._at(COPY_PUT)
+                self._verify(pack)
             lease.check()
             self._index.copied(pack, COPY)
-            self._index.forget([location])
         metrics.packed("copied", len(pack.instances), pack.location.length)
-        _log.info("pack copied", key=key, bytes=pack.location.length)
+        _log.info("pack copied", key=key, bytes=pack.location.length, was_there=was_there)
 
-    def _fetch(self, pack: Pack, path: Path) -> bytes:
-        """Its SHA-256."""
-        digest = sha256()
+    def _is_there(self, pack: Pack) -> bool:
+        """Whether the copy lies there, whole: the index was rebuilt, or the gateway killed before it was confirmed."""
+        try:
+            self._verify(pack)
+        except NotFound:
+            return False
+        except Damaged as error:
+            _log.warning("a copy is not what the pack is, and is replaced", key=error.key, why=str(error))
+            return False
+        return True
+
+    def _verify(self, pack: Pack) -> None:
+        for _ in self._blocks(self._copy, pack):
+            pass
+
+    def _fetch(self, pack: Pack, path: Path) -> None:
         with translated("write"), open(path, "wb") as file:
-            for block in self._blocks(pack):
-                digest.update(block)
+            for block in self._blocks(self._archive, pack):
                 file.write(block)
-        return digest.digest()
 
-    def _blocks(self, pack: Pack) -> Iterator[bytes]:
-        with self._archive.get(pack.location.key) as body:
+    def _blocks(self, store: ObjectStore, pack: Pack) -> Iterator[bytes]:
+        with store.get(pack.location.key) as body:
             for block in verified_whole(body.chunks(), pack.blocks, key=pack.location.key):
                 if self._stop.is_set():
                     raise Stopped
                 yield block
-
-    def _put(self, pack: Pack, path: Path, digest: bytes) -> None:
-        key, length = pack.location.key, pack.location.length
-        try:
-            self._copy.put(key, path)
-        except Conflict:  # of an earlier attempt, or of a pack of the same instances that was deleted
-            try:
-                verify_object(self._copy, key, length, digest)
-                return
-            except Damaged:
-                self._copy.put(key, path, if_absent=False)
-        verify_object(self._copy, key, length, digest)

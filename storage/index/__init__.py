@@ -255,7 +255,7 @@ class PackingIndex(MetadataIndex, Protocol):
         """Packs of which no copy in the store so named was confirmed, oldest first; otherwise as `wasteful`."""
 
     def copied(self, pack: Pack, store: str) -> None:
-        """Confirm a copy; nothing when the pack is gone."""
+        """Confirm a copy, and call off the removal that was announced for it; nothing when the pack is gone."""
 
     def is_copied(self, pack: Pack, store: str) -> bool:
         """Whether a copy of this pack in the store so named was confirmed."""

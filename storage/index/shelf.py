@@ -1,13 +1,14 @@
 """The packs that are there: all of them in order, those that are to be written anew, merged, or copied."""
 
 from collections.abc import Iterable, Iterator, Set
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 from sqlalchemy import Select, bindparam, case, func, select, update
 
 from storage.dicom.identity import Scope
-from storage.index import packed
+from storage.index import doomed, packed
 from storage.index.engine import Engine
 from storage.index.schema import packs, series, studies
 from storage.index.session import Session, constant
@@ -140,7 +141,9 @@ def is_copied(session: Session, pack: Pack, store: str) -> bool:
 
 def copied(session: Session, pack: Pack, store: str) -> None:
     """See `PackingIndex.copied`."""
-    session.run(_COPIED, copy=store, study_uid=pack.study_uid, pack_id=pack.pack_id, key=pack.location.key)
+    names = {"study_uid": pack.study_uid, "pack_id": pack.pack_id, "key": pack.location.key}
+    if session.run(_COPIED, copy=store, **names).rowcount:
+        doomed.forget(session, [replace(pack.location, store=store)])
 
 
 def _of_study(engine: Engine, study_uid: str, only_series: str | None = None) -> Iterator[Pack]:

@@ -632,7 +632,14 @@ class TestWhatIsToBeDone:
         packs = [seal(index, documents, STUDY, SERIES, most=1), seal(index, documents, STUDY, SERIES)]
         assert list(index.uncopied("copy", 10)) == packs and list(index.uncopied("copy", 1)) == packs[:1]
         assert not index.is_copied(packs[0], "copy")
+        places = [replace(pack.location, store="copy") for pack in packs]
+        index.doom(places, soon())
         index.copied(packs[0], "copy")
+        assert [each.key for each in index.doomed(soon(9999), 10, store="copy")] == [places[1].key]
+        index.copied(replace(packs[1], pack_id="another"), "copy")
+        assert [each.key for each in index.doomed(soon(9999), 10, store="copy")] == [places[1].key], (
+            "a pack that is gone"
+        )
         assert [index.is_copied(each, "copy") for each in packs] == [True, False]
         assert not index.is_copied(packs[0], "another")
         assert list(index.uncopied("copy", 10)) == packs[1:]

@@ -232,6 +232,7 @@ class FakePackingIndex:
         self.before("copied")
         if (pack.study_uid, pack.series_uid, pack.pack_id) in self.sealed:
             self.copies.add((pack.pack_id, store))
+            self.removals.pop((store, pack.location.key), None)
 
     def doom(self, locations: Sequence[Location], due_at: int) -> None:
         self.before("doom")

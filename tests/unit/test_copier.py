@@ -44,17 +44,27 @@ def test_every_pack_is_copied_once(archive: Archive) -> None:
     archive.check_nothing_is_left_over()
 
 
-def test_a_copy_that_is_there_already_is_used_when_it_is_right(archive: Archive) -> None:
+def test_a_copy_that_is_there_already_is_read_and_the_pack_is_not(archive: Archive) -> None:
+    """As after the index was rebuilt, which knows of no copies, and after a kill."""
     archive.store()
     archive.sealer().seal_series(STUDY, SERIES)
     with pytest.raises(Crash):
         archive.copier(at=crash_at(COPY_PUT)).run_once()
-    methods: list[str] = []
-    inner = archive.stores["copy"]
-    archive.stores = {**archive.stores, "copy": WatchedStore(inner, lambda method, key: methods.append(method))}
-    archive.copier().run_once()
-    assert methods == ["put", "get"]
-    assert contents(inner) == contents(archive.stores["archive"])
+    calls: list[tuple[str, str]] = []
+    inner = archive.stores
+
+    def watched(name: str) -> WatchedStore:
+        return WatchedStore(inner[name], lambda method, key: calls.append((name, method)))
+
+    archive.stores = {name: watched(name) for name in inner}
+    assert archive.copier().run_once().done == 1
+    assert calls == [("copy", "get")]
+    assert list(archive.index.uncopied("copy", 10)) == []
+    archive.stores = inner
+    assert contents(inner["copy"]) == contents(inner["archive"])
+    sweep(archive)
+    assert contents(inner["copy"]) == contents(inner["archive"]), "its removal was called off"
+    archive.check_nothing_is_left_over()
 
 
 def test_a_copy_that_is_not_right_is_replaced(archive: Archive) -> None:
