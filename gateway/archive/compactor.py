@@ -15,7 +15,7 @@ from gateway.archive.attempts import Attempts, Tally
 from gateway.archive.clock import microseconds
 from gateway.archive.leases import SeriesLease
 from gateway.archive.places import ARCHIVE, COPY
-from gateway.archive.publishing import check_room, naming, publish, staged
+from gateway.archive.publishing import check_room, publish, staged, useless_after
 from gateway.archive.steps import COMPACTED, MERGED, STAGED, Hook, Stopped, unwatched
 from storage.dicom.identity import Scope
 from storage.errors import Conflict, NotFound
@@ -108,7 +108,7 @@ class Compactor:
             written = self._write(path, old)
             self._at(STAGED)
             publish(written, self._index, self._stores, lease, now=self._clock(), at=self._at)
-            with naming(self._index, written.pack.location, self._clock()):
+            with useless_after(Conflict, self._index, written.pack.location, self._clock()):
                 self._index.repack(old, written.pack)
         metrics.packed(act, len(written.pack.instances), written.pack.location.length)
         return written.pack

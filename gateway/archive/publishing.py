@@ -7,22 +7,18 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from gateway import log
 from gateway.archive.clock import SECOND
 from gateway.archive.leases import SeriesLease
 from gateway.archive.steps import DOOMED, PUT, VERIFIED, Hook
-from storage.errors import Conflict, Exhausted
+from storage.errors import Exhausted, StorageError
 from storage.index import PackingIndex
 from storage.objects import Location, ObjectStore
 from storage.objects.disk_errors import translated
-from storage.packs import Damaged
 from storage.packs.verify import verify_object
 from storage.packs.write import Written
 
 _UNNAMED_SECONDS = 3600  # how long an object may lie that no index names, and so much longer when it is large:
 _LEAST_BYTES_PER_SECOND = 100_000
-
-_log = log.get(__name__)
 
 
 @contextmanager
@@ -54,52 +50,34 @@ def publish(
 ) -> None:
     """Put the pack where it says that it lies, so that what is there is known to be `written`.
 
-    If nothing comes to name it, the sweeper removes it after an hour or more. Raises Damaged when it does not come back
-    as it was, Busy when the lease was lost, Conflict when a pack there is named already, Unavailable, Exhausted.
+    If nothing comes to name it, the sweeper removes it after an hour or more; sooner when it was put in vain. Raises
+    Damaged when it does not come back as it was, Busy when the lease was lost, Unavailable, Exhausted.
     """
-    pack = written.pack
-    store, key = stores[pack.location.store], pack.location.key
-    if index.names(key):
-        raise Conflict("these instances lie in this pack already")
-    announce_removal(index, pack.location, now)
+    store, location = stores[written.pack.location.store], written.pack.location
+    announce_removal(index, location, now)
     at(DOOMED)
     lease.check()
-    try:
-        store.put(key, written.path)
-    except Conflict:  # an earlier run, or another, came so far
-        _use(store, key, written)
-    else:
-        at(PUT)
-        verify_object(store, key, pack.blocks.length, written.sha256)
-    at(VERIFIED)
-    lease.check()
-
-
-def _use(store: ObjectStore, key: str, written: Written) -> None:
-    """Make sure of what is there already; nothing names it. The same instances may have come at another time, or the
-    attempt may have been cut short: then it is replaced.
-    """
-    try:
-        verify_object(store, key, written.pack.blocks.length, written.sha256)
-    except Damaged:
-        _log.warning("the pack that an earlier attempt left is another, and is replaced", key=key)
-        store.put(key, written.path, if_absent=False)
-        verify_object(store, key, written.pack.blocks.length, written.sha256)
+    store.put(location.key, written.path)
+    at(PUT)
+    with useless_after(StorageError, index, location, now):
+        verify_object(store, location.key, location.length, written.sha256)
+        at(VERIFIED)
+        lease.check()
 
 
 def announce_removal(index: PackingIndex, location: Location, now: int) -> None:
     """Before an object is put: let it be removed later unless something has come to name it. Under the lease."""
     seconds = _UNNAMED_SECONDS + location.length // _LEAST_BYTES_PER_SECOND
-    index.respite(location, now + seconds * SECOND)  # what was announced for an earlier attempt would come too early
+    index.respite(location, now + seconds * SECOND)  # that of an earlier attempt to copy would come too early
 
 
 @contextmanager
-def naming(index: PackingIndex, location: Location, now: int) -> Iterator[None]:
-    """Around what names a pack that was published: after a Conflict its removal does not wait for the announced hour,
-    for it may hold what was deleted in the meantime.
+def useless_after(failure: type[StorageError], index: PackingIndex, location: Location, now: int) -> Iterator[None]:
+    """Around what is done with a pack that was put: after `failure` its removal does not wait for the announced hour.
+    It may hold what was deleted in the meantime, and the next attempt makes another.
     """
     try:
         yield
-    except Conflict:
+    except failure:
         index.doom([location], now)
         raise

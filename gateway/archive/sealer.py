@@ -15,11 +15,11 @@ from gateway.archive.attempts import Attempts, Tally
 from gateway.archive.clock import SECOND, microseconds
 from gateway.archive.leases import SeriesLease
 from gateway.archive.places import ARCHIVE
-from gateway.archive.publishing import check_room, naming, publish, staged
+from gateway.archive.publishing import check_room, publish, staged, useless_after
 from gateway.archive.read_ahead import Opened, opened
 from gateway.archive.steps import SEALED, STAGED, Hook, Stopped, unwatched
 from storage.dicom.identity import Scope
-from storage.errors import Invalid, NotFound
+from storage.errors import Conflict, Invalid, NotFound
 from storage.index import LooseSeries, PackingIndex
 from storage.objects import Location, ObjectStore
 from storage.packs import Damaged, Pack
@@ -136,7 +136,7 @@ class Sealer:
                             break
                         self._at(STAGED)
                         publish(written, self._index, self._stores, lease, now=self._clock(), at=self._at)
-                        with naming(self._index, written.pack.location, self._clock()):
+                        with useless_after(Conflict, self._index, written.pack.location, self._clock()):
                             self._index.seal(written.pack, sealed)
                         self._at(SEALED)
                     packs.append(written.pack)

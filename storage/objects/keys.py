@@ -10,7 +10,7 @@ MAX_KEY_LENGTH = 512
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 
 _LANDING_BYTES = 8
-_PACK = re.compile(r"packs/[^/]+/(?P<study>[0-9.]+)/(?P<series>[0-9.]+)/[0-9a-f]+\.zip", re.ASCII)
+_PACK = re.compile(r"packs/[^/]+/(?P<study>[0-9.]+)/(?P<series>[0-9.]+)/[0-9a-f]+(-[0-9a-f]+)?\.zip", re.ASCII)
 _SPOOL = re.compile(
     r"spool/(?P<study>[0-9.]+)/(?P<series>[0-9.]+)/(?P<sop>[0-9.]+)\.(?P<digest>[0-9a-f]{12})(-[0-9a-f]+)?\.dcm",
     re.ASCII,
@@ -39,7 +39,11 @@ def instance_of_spool(key: str) -> tuple[str, str, str, str] | None:
 
 
 def pack(study_uid: str, series_uid: str, pack_id: str, custodian: str = "local") -> str:
-    """`packs/{custodian}/{study_uid}/{series_uid}/{pack_id}.zip`: where a pack lies."""
+    """`packs/{custodian}/{study_uid}/{series_uid}/{pack_id}.zip`: where a pack lies.
+
+    No pack has the name of another (see `storage.packs.manifest.new_pack_id`), so that this key too means one object
+    for ever.
+    """
     if not is_uid(study_uid) or not is_uid(series_uid):
         raise Invalid(Fault.BAD_UID, "a UID that is not valid cannot be part of a storage key")
     return checked(f"packs/{custodian}/{study_uid}/{series_uid}/{pack_id}.zip")

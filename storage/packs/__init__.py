@@ -65,7 +65,7 @@ class Pack:
     series or loose, the one with the highest revision is served.
     """
 
-    pack_id: str  # 32 hexadecimal digits; the same for the same instances
+    pack_id: str  # 32 hexadecimal digits, the same for the same instances; a dash; 16 random ones
     study_uid: str
     series_uid: str
     location: Location

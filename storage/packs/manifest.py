@@ -7,9 +7,12 @@ begins: the first 16 bytes of BLAKE3 each, joined); `instances`, one a line: `so
 (microseconds since 1970 UTC), `source`, `repair`, `frames` (base64 of `FrameTable.to_bytes`, null: none), `bulk`
 (path -> [VR, [[offset, length], ...]]). Offsets count from the first byte of the pack; those of frames and bulk values
 from the first byte of the data set. Digests are hexadecimal. `merkle_root` is the Merkle tree hash (RFC 6962 2.1,
-SHA-256) whose leaves are the SHA-256 digests of the instances in order.
+SHA-256) whose leaves are the SHA-256 digests of the instances in order. `pack_id` begins with a digest of what the
+instances are; the rest is random.
 """
 
+import re
+import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -29,6 +32,8 @@ NAME = "manifest.json"
 METADATA_NAME = "metadata.json.gz"
 _NONE = FrameTable.none()
 _DIGEST_BYTES = 32
+_RANDOM_BYTES = 8
+_PACK_ID = re.compile(r"(?P<instances>[0-9a-f]{32})(-[0-9a-f]{16})?", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +55,23 @@ def names(packed: PackedInstance) -> tuple[str, str]:
     return f"{packed.sop_uid}.dcm", f"{packed.sop_uid}.v{packed.revision}.dcm"  # no UID has a letter
 
 
-def pack_id(instances: Sequence[PackedInstance]) -> str:
-    """The name of the pack of these instances: 32 hexadecimal digits, the same for the same in any order."""
+def new_pack_id(instances: Sequence[PackedInstance]) -> str:
+    """A name for a pack of these instances that no other has, of the same instances either.
+
+    Whoever deletes the object of a pack, however late, never means one that was written after it; and what was read
+    under its name may be held in memory for as long as one likes.
+    """
+    return f"{_digest_of(instances)}-{secrets.token_hex(_RANDOM_BYTES)}"
+
+
+def _is_named_after(pack_id: str, instances: Sequence[PackedInstance]) -> bool:
+    """The random part may be missing: such packs were made before."""
+    found = _PACK_ID.fullmatch(pack_id)
+    return found is not None and found["instances"] == _digest_of(instances)
+
+
+def _digest_of(instances: Sequence[PackedInstance]) -> str:
+    """32 hexadecimal digits, the same for the same instances in any order."""
     hasher = blake3()
     for packed in sorted(instances, key=lambda packed: (packed.sop_uid, packed.revision, packed.digest)):
         hasher.update(f"{packed.sop_uid}\n{packed.revision}\n{packed.digest.hex()}\n".encode("ascii"))
@@ -126,7 +146,7 @@ def from_json(data: bytes, attributes: Sequence[bytes] | None = None) -> Listed:
         raise ValueError("the manifest does not list as many instances as it counts")
     if found["blocks"]["bytes"] != BLOCK_BYTES or len(listed.blocks) % BLOCK_DIGEST_BYTES:
         raise ValueError("the digests of the manifest are not of the blocks that are known here")
-    if listed.pack_id != pack_id(listed.instances):
+    if not _is_named_after(listed.pack_id, listed.instances):
         raise ValueError("the pack is not named after the instances that its manifest lists")
     if listed.merkle_root != merkle_root(listed.sha256s):
         raise ValueError("the Merkle root of the manifest is not that of its instances")

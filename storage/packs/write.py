@@ -1,6 +1,7 @@
 """Writes a pack into a local file, in one pass over what it is given and with flat memory.
 
-The same instances make the same bytes, whenever and wherever they are written.
+The same instances make the same bytes, whenever and wherever they are written, but for the random part of the name,
+which is in the manifest.
 """
 
 import errno
@@ -174,7 +175,7 @@ class PackWriter:
         """Write metadata, manifest and directory, and flush the file to the disk; it belongs to the caller now."""
         if not self._instances:
             raise ValueError("a pack holds at least one instance")
-        pack_id = manifest.pack_id(self._instances)
+        pack_id = manifest.new_pack_id(self._instances)
         key = keys.pack(self._study_uid, self._series_uid, pack_id, self._custodian)
         with translated("write"):
             metadata = self._write_metadata()

@@ -24,7 +24,10 @@ _MADE_BY = 3 << 8 | _ZIP64_VERSION  # 3: the attributes are those of Unix
 _ATTRIBUTES = 0o100644 << 16
 _ZIP64_EXTRA = 1
 _STORED = 0
-_TIME, _DATE = 0, 1 << 5 | 1  # 1980-01-01 00:00, the first there is: a pack has the same bytes whenever it is written
+_TIME, _DATE = (
+    0,
+    1 << 5 | 1,
+)  # 1980-01-01 00:00, the first there is, for all entries: when they were written does not matter
 _CRC_OFFSET = 14
 END_BYTES = _END64.size + _LOCATOR.size + _END.size + COMMENT_BYTES  # at most
 

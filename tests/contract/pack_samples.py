@@ -1,6 +1,7 @@
 """Packs as a sealer would make them, without an object store: only what an index can see of them."""
 
 import hashlib
+import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -40,7 +41,7 @@ class KeptDocuments:
 def pack_of(study_uid: str, series_uid: str, instances: Sequence[PackedInstance]) -> Pack:
     """A pack of these instances, laid out one after another."""
     names = "".join(f"{each.sop_uid}/{each.revision}/{each.digest.hex()}" for each in instances)
-    pack_id = hashlib.blake2b(names.encode(), digest_size=16).hexdigest()
+    pack_id = f"{hashlib.blake2b(names.encode(), digest_size=16).hexdigest()}-{secrets.token_hex(8)}"
     placed, offset = [], 0
     for each in instances:
         offset += 100

@@ -662,10 +662,11 @@ class TestWhatIsToBeDone:
         self, index: PackingIndex, documents: KeptDocuments
     ) -> None:
         fill(index, 2)
-        before = pack_of(STUDY, SERIES, [each.packed for each in index.loose(STUDY, SERIES)])
-        assert not index.names(before.location.key)
-        old = seal(index, documents, STUDY, SERIES)
-        assert old.location.key == before.location.key and index.names(old.location.key)
+        old, places = packed_loose(STUDY, SERIES, list(index.loose(STUDY, SERIES)), documents)
+        index.doom([old.location], soon())
+        assert not index.names(old.location.key)
+        index.seal(old, places)
+        assert index.names(old.location.key)
         index.remove(Scope(STUDY, SERIES, sop(1)))
         new = compact(index, documents, one_pack(index, STUDY))
         assert index.names(new.location.key) and not index.names(old.location.key)

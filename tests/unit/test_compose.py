@@ -95,7 +95,7 @@ def test_a_password_in_the_url_of_the_index_is_refused_and_not_repeated(tmp_path
 def test_a_server_that_writes_a_key_twice_will_do_everywhere(
     tmp_path: Path, seaweed: Seaweed, monkeypatch: pytest.MonkeyPatch, place: str
 ) -> None:
-    """Packs of one key have the same bytes, and no key of the spool is used twice."""
+    """No key is used twice, of packs neither."""
     monkeypatch.setattr(s3_check, "_refuses_twice", lambda *_: False)
     url = seaweed.url(seaweed.make_bucket("twice"), tmp_path.name)
     section: dict[str, dict[str, Section]] = {

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from storage.errors import NotFound
-from storage.objects import ObjectMeta
+from storage.objects import ObjectMeta, keys
 from storage.objects.memory import MemoryStore
 from storage.packs import BLOCK_BYTES, Damaged, manifest, metadata, read
 from storage.packs.read import Recovered, read_manifest, recover
@@ -202,8 +202,8 @@ def test_a_pack_under_the_name_of_another_is_damaged(small: tuple[bytes, str]) -
         recovered(data, "pack.zip")
 
 
-def forged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, object]], object]) -> bytes:
-    """A pack that is whole but for what `change` did to its manifest."""
+def forged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[dict], object]) -> tuple[bytes, str]:
+    """A pack that is whole but for what `change` did to its manifest, and its key."""
     to_json = manifest.to_json
 
     def lying(listed: manifest.Listed, lines: Sequence[bytes]) -> bytes:
@@ -212,7 +212,8 @@ def forged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: Callable[[di
         return json.dumps(found).encode()
 
     monkeypatch.setattr(manifest, "to_json", lying)
-    return samples.write(tmp_path / "pack.zip", FEW).path.read_bytes()
+    written = samples.write(tmp_path / "pack.zip", FEW)
+    return written.path.read_bytes(), key_of(written)
 
 
 FORGERIES: dict[str, Callable[[dict], object]] = {
@@ -223,7 +224,8 @@ FORGERIES: dict[str, Callable[[dict], object]] = {
     "list": lambda found: found.update(metadata=[1, 2]),
     "study": lambda found: found.update(study_uid="../../etc"),
     "root": lambda found: found.update(merkle_root="00" * 32),
-    "pack_id": lambda found: found.update(pack_id="00" * 16),
+    "pack_id": lambda found: found.update(pack_id="00" * 16 + found["pack_id"][32:]),
+    "pack_id of no form": lambda found: found.update(pack_id=found["pack_id"][:32] + "/../x"),
     "negative": lambda found: found["instances"][0].update(offset=-1),
     "float": lambda found: found["instances"][0].update(length=1.5),
     "outside": lambda found: found["instances"][3].update(offset=1 << 40),
@@ -242,16 +244,23 @@ FORGERIES: dict[str, Callable[[dict], object]] = {
 
 @pytest.mark.parametrize("forgery", FORGERIES)
 def test_a_manifest_that_lies_is_damage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, forgery: str) -> None:
-    data = forged(tmp_path, monkeypatch, FORGERIES[forgery])
-    key = key_of(samples.write(tmp_path / "honest.zip", FEW))
+    data, key = forged(tmp_path, monkeypatch, FORGERIES[forgery])
     with pytest.raises(Damaged):
         recovered(data, key)
 
 
 def test_a_manifest_that_is_written_otherwise_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    data = forged(tmp_path, monkeypatch, lambda found: found.update(remark="of a later version"))
-    key = key_of(samples.write(tmp_path / "honest.zip", FEW))
+    data, key = forged(tmp_path, monkeypatch, lambda found: found.update(remark="of a later version"))
     assert recovered(data, key).documents == [one.metadata for one in FEW]
+
+
+def test_a_pack_whose_name_has_no_random_part_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data, key = forged(tmp_path, monkeypatch, lambda found: found.update(pack_id=found["pack_id"][:32]))
+    with pytest.raises(Damaged):
+        recovered(data, key)
+    found = recovered(data, key[: -len("-0123456789abcdef.zip")] + ".zip")
+    assert found.documents == [one.metadata for one in FEW]
+    assert keys.series_of_pack(found.pack.location.key) == (found.pack.study_uid, found.pack.series_uid)
 
 
 def test_a_pack_that_lacks_a_document_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@ import gzip
 import json
 import os
 import resource
+import secrets
 import shutil
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from blake3 import blake3
 
 from storage.dicom.parse import parse
 from storage.errors import Exhausted, Unavailable
+from storage.objects import keys
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
 from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Damaged, manifest, write
@@ -85,7 +87,8 @@ def test_blocks_and_digest_are_those_of_the_object(tmp_path: Path) -> None:
     assert written.sha256 == sha256(data).digest()
 
 
-def test_the_same_instances_make_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_instances_make_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "5a" * count)
     first = samples.write(tmp_path / "first.zip", FEW)
     os.utime(tmp_path, (0, 0))
     second = samples.write(tmp_path / "second.zip", FEW)
@@ -94,7 +97,15 @@ def test_the_same_instances_make_the_same_bytes(tmp_path: Path) -> None:
     assert samples.write(tmp_path / "third.zip", FEW[:3]).pack.pack_id != first.pack.pack_id
 
 
-def test_what_is_damaged_is_taken_back_and_the_pack_goes_on(tmp_path: Path) -> None:
+def test_no_pack_has_the_key_of_another(tmp_path: Path) -> None:
+    first, second = (samples.write(tmp_path / name, FEW).pack for name in ("first.zip", "second.zip"))
+    assert first.location.key != second.location.key and first.instances == second.instances
+    assert first.pack_id.partition("-")[0] == second.pack_id.partition("-")[0], "a digest of what is in it"
+    assert [keys.series_of_pack(pack.location.key) for pack in (first, second)] == [(STUDY, SERIES)] * 2
+
+
+def test_what_is_damaged_is_taken_back_and_the_pack_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(secrets, "token_hex", lambda count: "5a" * count)
     good = [generated(number, (2 << 20) + number) for number in (1, 3)]
     bad = generated(2, 3 << 20)
     with writer(tmp_path / "one.zip") as pack:

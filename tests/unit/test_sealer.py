@@ -1,6 +1,7 @@
 """The sealer: quiet series become packs, and nothing that was stored is ever away."""
 
 import threading
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from threading import Event
@@ -11,7 +12,6 @@ from structlog.testing import capture_logs
 
 from gateway import metrics
 from gateway.archive.leases import Busy, SeriesLease
-from gateway.archive.publishing import publish
 from gateway.archive.sealer import PartlySealed
 from gateway.archive.steps import DOOMED, PUT, STAGED, STEPS, VERIFIED, Stopped
 from storage.dicom.identity import Scope
@@ -21,7 +21,6 @@ from storage.objects.memory import MemoryStore
 from storage.packs import Damaged, Pack
 from storage.packs.read import read_manifest, recover
 from storage.packs.verify import verify_pack
-from storage.packs.write import Written
 from tests import samples
 from tests.sealing import HOUR, SERIES, STUDY, Archive, Clock, Crash, crash_at, file_of, once, take_lease
 from tests.unit.fake_packing import FakePackingIndex
@@ -368,58 +367,63 @@ def test_who_has_lost_the_lease_puts_nothing(archive: Archive) -> None:
     assert list(archive.stores["archive"].scan()) == []
 
 
-def test_a_pack_that_is_named_is_not_published_again(archive: Archive) -> None:
-    archive.store()
-    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
-    written = Written(pack, archive.staging / "never read", b"")
-    removals = dict(archive.index.removals)
-    with SeriesLease(archive.index, STUDY, SERIES) as lease, pytest.raises(Conflict):
-        publish(written, archive.index, archive.stores, lease, now=archive.clock(), at=lambda step: None)
-    assert archive.index.removals == removals, "its removal is not announced"
-    archive.check_all_is_read_back()
-
-
-def test_a_pack_that_an_earlier_run_left_is_used(archive: Archive) -> None:
+@pytest.mark.parametrize("harm", [None, b"half a pack"])
+def test_what_an_earlier_run_left_is_left_alone_and_goes(archive: Archive, clock: Clock, harm: bytes | None) -> None:
     archive.store(numbers=(1, 2))
     with pytest.raises(Crash):
         archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
-    assert list(archive.index.packs()) == []
     (left,) = archive.stores["archive"].scan()
-    puts: list[str] = []
-    watched = WatchedStore(archive.stores["archive"], lambda method, key: puts.append(method))
-    archive.stores = {**archive.stores, "archive": watched}
-    (pack,) = archive.sealer().seal_series(STUDY, SERIES)
-    assert pack.location.key == left.key
-    assert puts == ["put", "get"]
-    archive.check_all_is_read_back()
-
-
-def test_the_removal_announced_by_an_earlier_run_is_put_off(archive: Archive, clock: Clock) -> None:
-    archive.store(numbers=(1, 2))
-    with pytest.raises(Crash):
-        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
+    if harm:
+        archive.stores["archive"].put(left.key, [harm], if_absent=False)
+    touched: set[str] = set()
+    watched = WatchedStore(archive.stores["archive"], lambda method, key: touched.add(key))
+    (pack,) = replace(archive, stores={**archive.stores, "archive": watched}).sealer().seal_series(STUDY, SERIES)
+    assert touched == {pack.location.key} and ("archive", left.key) in archive.index.removals
     clock.pass_(2 * HOUR)
+    archive.sweeper().run_once()
+    assert [meta.key for meta in archive.stores["archive"].scan()] == [pack.location.key]
+    archive.check_all_is_read_back()
+    archive.check_nothing_is_left_over()
+
+
+def test_a_deletion_that_comes_late_never_means_a_pack_that_was_sealed_since(archive: Archive, clock: Clock) -> None:
+    archive.store(numbers=(1, 2))
     archive.sealer().seal_series(STUDY, SERIES)
+    archive.remove(Scope(STUDY))
+    clock.pass_(61)
+
+    def stall() -> None:
+        clock.pass_(HOUR)
+        archive.store(numbers=(1, 2))
+        archive.sealer().seal_series(STUDY, SERIES)
+
+    at_delete = once("delete", stall)
+    watched = WatchedStore(archive.stores["archive"], lambda method, key: at_delete(method))
+    replace(archive, stores={**archive.stores, "archive": watched}).sweeper().run_once()
+    assert len(list(archive.index.packs())) == 1
+    archive.check_all_is_read_back()
     sweep(archive, clock)
     archive.check_all_is_read_back()
     archive.check_nothing_is_left_over()
 
 
-def test_killed_anywhere_before_the_pack_is_put_its_removal_stays_announced(archive: Archive, clock: Clock) -> None:
+def test_what_was_put_in_vain_goes_soon(archive: Archive, clock: Clock) -> None:
     archive.store(numbers=(1, 2))
-    with pytest.raises(Crash):
-        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
-    (left,) = archive.stores["archive"].scan()
-    calls: list[str] = []
 
-    def check(method: str) -> None:
-        calls.append(method)
-        assert ("archive", left.key) in archive.index.removals
+    def unreadable(method: str, key: str) -> None:
+        if method == "get":
+            raise Unavailable("the archive takes what it is given, and gives nothing back")
 
-    archive.index.before = check
-    with pytest.raises(Crash):
-        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
-    assert "respite" in calls
+    watched = WatchedStore(archive.stores["archive"], unreadable)
+    failing = replace(archive, stores={**archive.stores, "archive": watched}).sealer()
+    for _ in range(3):
+        with pytest.raises(Unavailable):
+            failing.seal_series(STUDY, SERIES)
+    clock.pass_(61)  # not an hour
+    archive.sweeper().run_once()
+    assert list(archive.stores["archive"].scan()) == []
+    archive.sealer().seal_series(STUDY, SERIES)
+    archive.check_all_is_read_back()
 
 
 def test_what_was_deleted_and_comes_again_is_sealed_at_once(archive: Archive, clock: Clock) -> None:
@@ -438,16 +442,6 @@ def test_what_was_deleted_and_comes_again_is_sealed_at_once(archive: Archive, cl
     sweep(archive, clock)
     archive.check_all_is_read_back()
     archive.check_nothing_is_left_over()
-
-
-def test_a_pack_that_an_earlier_run_left_damaged_is_replaced(archive: Archive) -> None:
-    archive.store(numbers=(1, 2))
-    with pytest.raises(Crash):
-        archive.sealer(at=crash_at(VERIFIED)).seal_series(STUDY, SERIES)
-    (left,) = archive.stores["archive"].scan()
-    archive.stores["archive"].put(left.key, [b"half a pack"], if_absent=False)
-    archive.sealer().seal_series(STUDY, SERIES)
-    archive.check_all_is_read_back()
 
 
 def test_what_does_not_come_back_as_it_was_is_not_sealed(archive: Archive, clock: Clock) -> None:
