@@ -277,10 +277,10 @@ class PackingIndex(MetadataIndex, Protocol):
     def lease(self, name: str, holder: str, seconds: float) -> bool:
         """Whether `holder` has `name` for so long from now: it was free, had run out, or was its own already."""
 
-    def release(self, name: str, holder: str) -> None:
-        """Give a lease back; nothing when another has it."""
     def renew(self, name: str, holder: str, seconds: float) -> bool:
         """Whether `holder` has `name` still, then for so long from now. One that has run out is his until another takes
         it; one that another had in between, or that is free, is not taken.
         """
 
+    def release(self, name: str, holder: str) -> None:
+        """Give a lease back; nothing when another has it."""

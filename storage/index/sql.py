@@ -208,6 +208,10 @@ class SqlIndex:
         """See `PackingIndex`."""
         return self._engine.write(lambda session: leases.take(session, name, holder, seconds), studies=[])
 
+    def renew(self, name: str, holder: str, seconds: float) -> bool:
+        """See `PackingIndex`."""
+        return self._engine.write(lambda session: leases.renew(session, name, holder, seconds), studies=[])
+
     def release(self, name: str, holder: str) -> None:
         """See `PackingIndex`."""
         self._engine.write(lambda session: leases.release(session, name, holder), studies=[])
@@ -223,9 +227,5 @@ def _names_of(record: InstanceRecord) -> list[str]:
 
 
 def _probe(session: Session) -> None:
-    def renew(self, name: str, holder: str, seconds: float) -> bool:
-        """See `PackingIndex`."""
-        return self._engine.write(lambda session: leases.renew(session, name, holder, seconds), studies=[])
-
     if session.run(_PROBE, moment=feed.now()).rowcount != 1:
         raise Unavailable("a table of the index lacks the row that is written to test it: the index was damaged")
