@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from storage.errors import NotFound, Unavailable
 from storage.objects import Body
 from storage.objects.spans import checked_span
-from storage.packs import BLOCK_BYTES, Blocks
+from storage.packs import BLOCK_BYTES, Blocks, Damaged
 from storage.packs.stream import SpanBody, span_of
 from storage.packs.supply import Stream, Supply
 
@@ -58,7 +58,11 @@ class RunReader:
                     break
                 self._open(number, after)
             assert self._stream is not None
-            self._held = (self._stream.next, next(self._stream))
+            try:
+                self._held = (self._stream.next, next(self._stream))
+            except Damaged:
+                self.close()  # what is wanted next may lie behind the block that is wrong
+                raise
         return self._held[1]
 
     def _passes(self, number: int) -> bool:

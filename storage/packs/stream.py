@@ -9,6 +9,7 @@ from blake3 import blake3
 from storage.errors import Invalid, NotFound, Unavailable
 from storage.objects import Body, Buffer, ObjectStore
 from storage.packs import BLOCK_BYTES, BLOCK_DIGEST_BYTES, Blocks, Damaged
+from storage.packs.composed import composed
 
 T = TypeVar("T")
 
@@ -28,7 +29,8 @@ class BlockStream:
     """Gives the blocks from number `first` up to `after`, in order, as an iterator. Close it, or read it to its end.
 
     The request is made at once. A block that is wrong is fetched once more, with those that follow; when it is wrong
-    again, from `second`, if there is one. Raises NotFound (at once), Damaged, Unavailable.
+    again, from `second`, if there is one; when it is wrong there too, it is made of what is right in either, if that
+    can be found. Raises NotFound (at once), Damaged, Unavailable.
     """
 
     def __init__(
@@ -92,7 +94,7 @@ class BlockStream:
         if self._next == self._after:
             raise StopIteration
         block = next(self._pieces, b"")
-        if not is_right(block, self._next, self._blocks):
+        if not self._is_next(block):
             block = self._again()
         self._next += 1
         if self._next == self._after:
@@ -100,17 +102,27 @@ class BlockStream:
         return block
 
     def _again(self) -> bytes:
+        wrong: list[bytes] = []
         try:
-            return self._whole_from(self._fetch)
+            return self._whole_from(lambda store: self._fetch(store, wrong))
         except NotFound as error:  # it was there a moment ago: what was promised cannot be kept
             raise Unavailable("an object has gone while it was read") from error
+        except Damaged:
+            block = composed(wrong[0], wrong[1], self._is_next) if len(wrong) == 2 else None
+            if block is None:
+                raise
+            return block
 
-    def _fetch(self, store: ObjectStore) -> bytes:
+    def _fetch(self, store: ObjectStore, wrong: list[bytes]) -> bytes:
         self._open(store)
         block = next(self._pieces, b"")
-        if not is_right(block, self._next, self._blocks):
+        if not self._is_next(block):
+            wrong.append(block)
             raise Damaged("a block of the object is not what was stored", key=self._key)
         return block
+
+    def _is_next(self, block: bytes) -> bool:
+        return is_right(block, self._next, self._blocks)
 
     def _end(self) -> None:
         """Read on to the end of the body, where nothing is left, so that its connection is free for others."""

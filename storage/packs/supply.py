@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from storage.objects import ObjectStore
-from storage.packs import Blocks
+from storage.packs import Blocks, Damaged
 from storage.packs.cache import BlockCache
 from storage.packs.recent import RecentBlocks
 from storage.packs.stream import BlockStream
@@ -72,8 +72,18 @@ class Supply:
                 kept.forget(key)
 
     def fetch(self, key: str, blocks: Blocks, first: int, after: int) -> list[bytes]:
-        """The blocks from `first` up to `after`, by one request. Raises NotFound, Damaged, Unavailable."""
-        found = list(BlockStream(self._store, key, blocks, first, after, second=self._second))
+        """The blocks from `first` up to `after`, by one request; up to a damaged one if that is not the first.
+
+        Raises NotFound, Damaged, Unavailable.
+        """
+        found: list[bytes] = []
+        try:
+            with BlockStream(self._store, key, blocks, first, after, second=self._second) as stream:
+                for block in stream:
+                    found.append(block)
+        except Damaged:
+            if not found:
+                raise
         for number, block in enumerate(found, first):
             if not self.keep(key, number, block) and self._recent is not None:
                 self._recent.put(key, number, block, blocks)

@@ -200,6 +200,40 @@ def test_what_is_wrong_in_the_second_store_too_is_damaged(
     assert reader.get(key, (0, len(whole)), blocks).read() == whole
 
 
+def flipped(data: bytes, *places: int) -> bytes:
+    changed = bytearray(data)
+    for at in places:
+        changed[at] ^= 1
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("length", [3 * MB, 11 * MB], ids=["together", "streamed"])
+def test_a_block_that_is_wrong_in_both_stores_is_made_of_what_is_right_in_either(
+    large: tuple[str, Blocks, bytes], store: RecordingStore, length: int
+) -> None:
+    key, blocks, whole = large
+    second = RecordingStore()
+    store.put(key, [flipped(whole, 2 * MB + 5000)], if_absent=False)
+    second.put(key, [flipped(whole, 2 * MB + 5001)])
+    assert BlockReader(store, second=second).get(key, (0, length), blocks).read() == whole[:length]
+    second.put(key, [flipped(whole, 2 * MB + 5000, 2 * MB + 5001)], if_absent=False)
+    with pytest.raises(Damaged):
+        BlockReader(store, second=second).get(key, (0, length), blocks).read()
+
+
+def test_sound_blocks_are_read_whatever_is_fetched_ahead_with_them(
+    large: tuple[str, Blocks, bytes], store: RecordingStore, cache: BlockCache
+) -> None:
+    key, blocks, whole = large
+    reader = BlockReader(store, cache)
+    store.flips = {5: 1 << 20}
+    for number in (*range(5), 6, 7):
+        assert reader.get(key, (number * MB, MB), blocks).read() == whole[number * MB : (number + 1) * MB]
+    assert max(length for _, length in filter(None, store.spans)) > MB, "more was fetched than was asked for"
+    with pytest.raises(Damaged):
+        reader.get(key, (5 * MB, 1), blocks)
+
+
 def test_an_object_that_has_become_shorter_is_damaged(large: tuple[str, Blocks, bytes], store: RecordingStore) -> None:
     key, blocks, whole = large
     store.put(key, [whole[: 4 * MB]], if_absent=False)

@@ -114,6 +114,22 @@ def test_a_flipped_byte_is_fetched_again_and_never_handed_on(store: RecordingSto
         read(run, written, wanted[len(right)])
 
 
+@pytest.mark.parametrize("max_streams", [0, 32])
+def test_what_lies_behind_a_damaged_block_is_read(store: RecordingStore, written: Written, max_streams: int) -> None:
+    store.flips = {4: 1 << 20}
+    wanted = spans(written, range(30))
+    run = reader(store, written, wanted, max_streams=max_streams)
+    damaged = []
+    for one, (offset, length) in zip(SERIES, wanted, strict=True):
+        if offset // MB <= 4 < -(-(offset + length) // MB):
+            damaged.append(one)
+            with pytest.raises(Damaged):
+                read(run, written, (offset, length))
+        else:
+            assert read(run, written, (offset, length)) == one.data
+    assert len(damaged) == 4
+
+
 def test_what_is_missing_is_said_at_once(store: RecordingStore, written: Written) -> None:
     wanted = spans(written, range(2))
     store.delete([written.pack.location.key])
