@@ -5,6 +5,7 @@ from collections.abc import Callable
 import imagecodecs
 import numpy as np
 
+from storage.dicom.pixels import htj2k
 from storage.dicom.pixels.codestream import CodeStream, damaged
 from storage.dicom.pixels.jpeg_2000_header import END
 from storage.dicom.pixels.native import Pixels
@@ -13,11 +14,7 @@ from storage.dicom.pixels.syntaxes import Coding
 _EOI = b"\xff\xd9"
 _PROBES = (b"\x00", b"\xa5")  # either can be entropy-coded data
 _PROBE_BYTES = 1 << 16
-_THUMBNAIL_PIXELS = 64  # of the smallest resolution (PS3.5 10.18)
-_MIN_RESOLUTIONS = 5
 _JPEG_XL_EFFORT = 3  # more takes many times as long for a few percent
-_SIZ_DEPTH = 42  # where the precision of the first component stands in a raw JPEG 2000 code stream
-_SIZ_STEP = 3
 
 
 def decode_jpeg(data: bytes, stream: CodeStream) -> Pixels:
@@ -40,8 +37,8 @@ def _decode_jpeg(data: bytes, stream: CodeStream) -> Pixels:
 
 
 def decode_jpeg_ls(data: bytes, stream: CodeStream) -> Pixels:
-    """JPEG-LS."""
-    return imagecodecs.jpegls_decode(data)
+    """JPEG-LS. The decoder searches for minutes for an end mark that is missing."""
+    return imagecodecs.jpegls_decode(data if stream.is_whole else data + _EOI)
 
 
 def decode_jpeg_2000(data: bytes, stream: CodeStream) -> Pixels:
@@ -51,7 +48,7 @@ def decode_jpeg_2000(data: bytes, stream: CodeStream) -> Pixels:
 
 def decode_htj2k(data: bytes, stream: CodeStream) -> Pixels:
     """High-throughput JPEG 2000; what went through a colour transform is RGB again."""
-    return imagecodecs.htj2k_decode(_ended(data, stream))
+    return htj2k.decoded(_ended(data, stream))
 
 
 def decode_jpeg_xl(data: bytes, stream: CodeStream) -> Pixels:
@@ -99,28 +96,6 @@ def encode_jpeg_2000(array: Pixels, bits: int, is_rgb: bool) -> bytes:
     )
 
 
-def encode_htj2k(array: Pixels, bits: int, is_rgb: bool) -> bytes:
-    """HTJ2K with the reversible wavelet, by resolutions (RPCL) with the lengths of the tile-parts (TLM)."""
-    resolutions = max(_MIN_RESOLUTIONS, (max(array.shape[:2]) // _THUMBNAIL_PIXELS).bit_length())
-    if bits == 8 * array.dtype.itemsize:
-        return _htj2k(array, resolutions, is_rgb)
-    # The encoder takes all bits of a cell to be precision. Shift the level as the standard does it for this precision,
-    # code that as signed, and name the true precision and sign.
-    is_signed = array.dtype.kind == "i"
-    level = 0 if is_signed else 1 << bits - 1
-    coded = bytearray(
-        _htj2k((array.astype(np.int32) - level).astype(array.dtype.str.replace("u", "i")), resolutions, is_rgb)
-    )
-    for component in range(1 if array.ndim == 2 else array.shape[2]):
-        coded[_SIZ_DEPTH + _SIZ_STEP * component] = bits - 1 | (0x80 if is_signed else 0)
-    return bytes(coded)
-
-
-def _htj2k(array: Pixels, resolutions: int, is_rgb: bool) -> bytes:
-    colours = None if array.ndim == 2 else is_rgb
-    return bytes(imagecodecs.htj2k_encode(array, reversible=True, tlm=True, resolutions=resolutions, rgb=colours))
-
-
 def encode_jpeg_xl(array: Pixels, bits: int, is_rgb: bool) -> bytes:
     """JPEG XL without loss."""
     return bytes(
@@ -134,7 +109,7 @@ ENCODERS: dict[Coding, Callable[[Pixels, int, bool], bytes]] = {
     Coding.JPEG_LOSSLESS: encode_jpeg_lossless,
     Coding.JPEG_LS: encode_jpeg_ls,
     Coding.JPEG_2000: encode_jpeg_2000,
-    Coding.HTJ2K: encode_htj2k,
+    Coding.HTJ2K: htj2k.encoded,
     Coding.JPEG_XL: encode_jpeg_xl,
 }
 # These code signed values as such; the others get the bits of their two's complement.

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from storage.dicom.pixels.syntaxes import Coding
 from storage.errors import Fault, Invalid
 
 
@@ -9,6 +10,7 @@ from storage.errors import Fault, Invalid
 class CodeStream:
     """A code stream: its size, and how its samples are coded."""
 
+    coding: Coding  # what it is, whatever the transfer syntax says
     rows: int
     columns: int
     components: int

@@ -3,26 +3,22 @@
 import zlib
 from dataclasses import dataclass, replace
 
-from storage.dicom.pixels import rle
+from storage.dicom.pixels import jpeg_2000_header, jpeg_header, jpeg_xl_header, rle
 from storage.dicom.pixels.codecs import DECODERS
 from storage.dicom.pixels.codestream import CodeStream, damaged, unsupported
 from storage.dicom.pixels.colour import rgb_of_ybr_partial
 from storage.dicom.pixels.conversion import decoded_photometric
 from storage.dicom.pixels.description import MAX_FRAME_BYTES, PixelDescription
-from storage.dicom.pixels.jpeg_2000_header import read_jpeg_2000
-from storage.dicom.pixels.jpeg_header import read_jpeg
-from storage.dicom.pixels.jpeg_xl_header import read_jpeg_xl
 from storage.dicom.pixels.native import Pixels, cell_type, cells, lowered, values
 from storage.dicom.pixels.syntaxes import JPEG_XL_RECOMPRESSION, KEEPING_CELLS, Coding, coding_of
 from storage.errors import Fault, Invalid
 
 _HEADERS = {
-    Coding.JPEG: read_jpeg,
-    Coding.JPEG_LOSSLESS: read_jpeg,
-    Coding.JPEG_LS: read_jpeg,
-    Coding.JPEG_2000: read_jpeg_2000,
-    Coding.HTJ2K: read_jpeg_2000,
-    Coding.JPEG_XL: read_jpeg_xl,
+    jpeg_header.START: jpeg_header.read_jpeg,
+    jpeg_2000_header.START: jpeg_2000_header.read_jpeg_2000,
+    jpeg_2000_header.FILE_START: jpeg_2000_header.read_jpeg_2000,
+    jpeg_xl_header.START: jpeg_xl_header.read_jpeg_xl,
+    jpeg_xl_header.FILE_START: jpeg_xl_header.read_jpeg_xl,
 }
 _OWN_TRANSFORM = frozenset({Coding.JPEG_2000, Coding.HTJ2K})
 
@@ -52,7 +48,7 @@ def decode(data: bytes, transfer_syntax: str, description: PixelDescription) -> 
     try:
         if coding in KEEPING_CELLS:
             return _cells_to_values(decode_cells(data, coding, description), description)
-        return _decompressed(data, coding, _as_lossy(transfer_syntax, description))
+        return _decompressed(data, _as_lossy(transfer_syntax, description))
     except (Invalid, MemoryError):
         raise
     except Exception as error:  # each codec has errors of its own
@@ -110,20 +106,27 @@ def _as_lossy(transfer_syntax: str, description: PixelDescription) -> PixelDescr
     return replace(description, lossy=True) if transfer_syntax == JPEG_XL_RECOMPRESSION else description
 
 
-def _decompressed(data: bytes, coding: Coding, description: PixelDescription) -> Decoded:
-    stream = _HEADERS[coding](data)
-    description = _believing(stream, coding, description)
+def _decompressed(data: bytes, description: PixelDescription) -> Decoded:
+    stream = _header(data)
+    description = _believing(stream, description)
     _refuse_large(description)
-    array = DECODERS[coding](data, _with_colours(stream, description))
+    array = DECODERS[stream.coding](data, _with_colours(stream, description))
     expected = (stream.rows, stream.columns) if stream.components == 1 else (stream.rows, stream.columns, 3)
     if array.shape != expected:
         raise damaged(f"it decodes to {array.shape} instead of {expected}")
-    plain = array.astype(cell_type(description), copy=False)
-    array = values(plain, description, stream.precision)
-    return Decoded(array, _described(description, coding, description.photometric))
+    array = values(array.astype(cell_type(description), copy=False), description, stream.precision)
+    return Decoded(array, _described(description, stream.coding, description.photometric))
 
 
-def _believing(stream: CodeStream, coding: Coding, description: PixelDescription) -> PixelDescription:
+def _header(data: bytes) -> CodeStream:
+    """What the frame says of itself. The transfer syntax may name another coding: then it is wrong."""
+    for start, read in _HEADERS.items():
+        if data.startswith(start):
+            return read(data)
+    raise damaged("it does not begin as any code stream does")
+
+
+def _believing(stream: CodeStream, description: PixelDescription) -> PixelDescription:
     """The description corrected by what the code stream says; raises Invalid when they have nothing in common."""
     if (stream.rows, stream.columns) != (description.rows, description.columns):
         raise damaged(
@@ -137,23 +140,22 @@ def _believing(stream: CodeStream, coding: Coding, description: PixelDescription
     return replace(
         description,
         samples=stream.components,
-        photometric=_photometric(stream, coding, description),
+        photometric=_photometric(stream, description),
         high_bit=description.stored - 1,
         lossy=description.lossy or not stream.reversible,
     )
 
 
-def _photometric(stream: CodeStream, coding: Coding, description: PixelDescription) -> str:
-    named = description.photometric
+def _photometric(stream: CodeStream, description: PixelDescription) -> str:
     if stream.components != description.samples:
         return "RGB" if stream.components == 3 else "MONOCHROME2"
-    if stream.components == 3 and coding in _OWN_TRANSFORM and stream.transformed:
+    if stream.components == 3 and stream.coding in _OWN_TRANSFORM and stream.transformed:
         return "RGB"
-    return named
+    return description.photometric
 
 
 def _with_colours(stream: CodeStream, description: PixelDescription) -> CodeStream:
     """A JPEG stream that is silent about its colours has those that the data set names."""
-    if stream.components != 3 or stream.transformed is not None or stream.reversible:
+    if stream.transformed is not None:
         return stream
     return replace(stream, transformed=description.photometric != "RGB")

@@ -4,11 +4,13 @@ import struct
 from collections.abc import Iterator
 
 from storage.dicom.pixels.codestream import CodeStream, damaged
+from storage.dicom.pixels.syntaxes import Coding
 
 END = b"\xff\xd9"
-_START = b"\xff\x4f\xff\x51"
-_JP2_START = b"\0\0\0\x0cjP  "
-_COD, _SOT = 0xFF52, 0xFF90
+START = b"\xff\x4f\xff\x51"
+FILE_START = b"\0\0\0\x0cjP  "
+_CAP, _COD, _SOT = 0xFF50, 0xFF52, 0xFF90
+_HIGH_THROUGHPUT = 0x00020000  # part 15, in the capabilities
 _SIZ = struct.Struct(">2xIIIIIIIIH")
 _TILE_PART = struct.Struct(">HHHI")
 _COD_LENGTH = 10
@@ -28,30 +30,30 @@ def read_jpeg_2000(data: bytes) -> CodeStream:
     right, bottom, left, top, tile_width, tile_height, tile_left, tile_top, components = _SIZ.unpack_from(size)
     if not (left < right and top < bottom and tile_width and tile_height and tile_left <= left and tile_top <= top):
         raise damaged("its size is impossible")
-    coding, position = _coding_style(data, start + 4 + length)
+    coding, style, position = _main_header(data, start + 4 + length)
     tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
     depth = size[_SIZ.size]
     return CodeStream(
+        coding,
         rows=bottom - top,
         columns=right - left,
         components=components,
         precision=(depth & 0x7F) + 1,
         signed=depth >= 0x80,
-        reversible=coding[9] == 1,
-        transformed=coding[4] == 1,
+        reversible=style[9] == 1,
+        transformed=style[4] == 1,
         is_whole=_has_all(data, position, tiles),
     )
 
 
 def _code_stream(data: bytes) -> int:
     """Where the code stream begins: at once, or in a box of a JP2 file."""
-    if data.startswith(_START):
+    if data.startswith(START):
         return 0
-    if data.startswith(_JP2_START):
-        for kind, start in _boxes(data):
-            if kind == b"jp2c" and data.startswith(_START, start):
-                return start
-    raise damaged("it does not begin as JPEG 2000")
+    for kind, start in _boxes(data):
+        if kind == b"jp2c" and data.startswith(START, start):
+            return start
+    raise damaged("its file format holds no code stream")
 
 
 def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
@@ -70,21 +72,25 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, int]]:
         position += length
 
 
-def _coding_style(data: bytes, position: int) -> tuple[bytes, int]:
-    """The default coding style of the main header, and where the first tile-part begins."""
-    coding = b""
+def _main_header(data: bytes, position: int) -> tuple[Coding, bytes, int]:
+    """Which JPEG 2000 it is, its default coding style, and where the first tile-part begins."""
+    coding, style = Coding.JPEG_2000, b""
     for _ in range(_MAX_SEGMENTS):
         marker, length = int.from_bytes(data[position : position + 2], "big"), data[position + 2 : position + 4]
         if marker == _SOT:
             break
-        if marker < 0xFF00 or len(length) < 2 or length < b"\0\2":
+        after = position + 2 + int.from_bytes(length, "big")
+        if marker < 0xFF00 or after < position + 4 or after > len(data):
             raise damaged("its main header is cut short")
+        body = data[position + 4 : after]
         if marker == _COD:
-            coding = data[position + 4 : position + 2 + int.from_bytes(length, "big")]
-        position += 2 + int.from_bytes(length, "big")
-    if len(coding) < _COD_LENGTH:
+            style = body
+        elif marker == _CAP and int.from_bytes(body[:4], "big") & _HIGH_THROUGHPUT:
+            coding = Coding.HTJ2K
+        position = after
+    if len(style) < _COD_LENGTH:
         raise damaged("it has no coding style")
-    return coding, position
+    return coding, style, position
 
 
 def _has_all(data: bytes, position: int, tiles: int) -> bool:

@@ -4,13 +4,18 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from storage.dicom.pixels.codestream import CodeStream, damaged, unsupported
+from storage.dicom.pixels.syntaxes import Coding
 from storage.errors import Fault, Invalid
 
+START = b"\xff\xd8"
 _SOI, _EOI, _SOS, _TEM = 0xD8, 0xD9, 0xDA, 0x01
 _APP0, _APP14 = 0xE0, 0xEE
 _RESTARTS = range(0xD0, 0xD8)
-_TRANSFORMED = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # by a discrete cosine transform: Huffman, then arithmetic
-_LOSSLESS, _JPEG_LS = 0xC3, 0xF7
+_CODINGS = {
+    **dict.fromkeys((0xC0, 0xC1, 0xC2, 0xC9, 0xCA), Coding.JPEG),  # Huffman coding, then arithmetic
+    0xC3: Coding.JPEG_LOSSLESS,
+    0xF7: Coding.JPEG_LS,
+}
 _OTHERS = (0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF)
 _MAX_SEGMENTS = 4096
 _MAX_SCANS = 256  # each goes over the whole image again
@@ -28,7 +33,7 @@ def read_jpeg(data: bytes) -> CodeStream:
     frame: _Segment | None = None
     adobe, jfif = -1, False
     for segment in _segments(data):
-        if segment.marker in (*_TRANSFORMED, _LOSSLESS, _JPEG_LS):
+        if segment.marker in _CODINGS:
             frame = segment
         elif segment.marker in _OTHERS:
             raise unsupported(f"JPEG with the frame header SOF{segment.marker - 0xC0}")
@@ -45,9 +50,7 @@ def read_jpeg(data: bytes) -> CodeStream:
 
 def _segments(data: bytes) -> Iterator[_Segment]:
     """The marker segments up to the first scan."""
-    if data[:2] != b"\xff\xd8":
-        raise damaged("it does not begin as JPEG")
-    position = 2
+    position = len(START)
     for _ in range(_MAX_SEGMENTS):
         marker, position = _marker(data, position)
         if marker in _RESTARTS or marker == _TEM:
@@ -81,22 +84,23 @@ def _read(data: bytes, frame: _Segment, scan: _Segment, adobe: int, jfif: bool) 
     rows = int.from_bytes(body[1:3], "big")
     if rows == 0:
         raise unsupported("the number of lines comes after the first scan")
-    components = body[5]
+    coding, components = _CODINGS[frame.marker], body[5]
     return CodeStream(
+        coding,
         rows=rows,
         columns=int.from_bytes(body[3:5], "big"),
         components=components,
         precision=body[0],
-        reversible=_is_reversible(frame.marker, scan.body),
-        transformed=_is_transformed(body, adobe, jfif) if frame.marker in _TRANSFORMED and components == 3 else None,
+        reversible=_is_reversible(coding, scan.body),
+        transformed=_is_transformed(body, adobe, jfif) if coding is Coding.JPEG and components == 3 else False,
         is_whole=data.rfind(b"\xff\xd9", scan.after) >= 0,
     )
 
 
-def _is_reversible(marker: int, scan: bytes) -> bool:
-    if marker == _JPEG_LS:
+def _is_reversible(coding: Coding, scan: bytes) -> bool:
+    if coding is Coding.JPEG_LS:
         return scan[-3] == 0  # NEAR
-    return marker == _LOSSLESS and scan[-1] & 0x0F == 0  # the point transform
+    return coding is Coding.JPEG_LOSSLESS and scan[-1] & 0x0F == 0  # the point transform
 
 
 def _is_transformed(body: bytes, adobe: int, jfif: bool) -> bool | None:

@@ -1,9 +1,10 @@
 """The header of a JPEG XL frame, raw or in its file format (ISO 18181-1 clause 9 and annex D, 18181-2 clause 9)."""
 
 from storage.dicom.pixels.codestream import CodeStream, damaged, unsupported
+from storage.dicom.pixels.syntaxes import Coding
 
-_RAW = b"\xff\x0a"
-_BOXED = b"\0\0\0\x0cJXL \x0d\x0a\x87\x0a"
+START = b"\xff\x0a"
+FILE_START = b"\0\0\0\x0cJXL \x0d\x0a\x87\x0a"
 _RATIOS = ((0, 1), (1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))
 _SIZE_BITS = (9, 13, 18, 30)
 _HEADER_BYTES = 64
@@ -36,7 +37,7 @@ def read_jpeg_xl(data: bytes) -> CodeStream:
     bits = _Bits(_code_stream(data))
     rows, columns = _size(bits)
     if bits.take(1):  # all is as by default
-        return CodeStream(rows, columns, components=3, precision=8, reversible=False)
+        return CodeStream(Coding.JPEG_XL, rows, columns, components=3, precision=8, reversible=False)
     if bits.take(1):
         bits.take(3)  # the orientation
         if bits.take(1):
@@ -50,7 +51,9 @@ def read_jpeg_xl(data: bytes) -> CodeStream:
     if bits.one_of((0, 0), (0, 1), (4, 2), (12, 1)):
         raise unsupported("JPEG XL with other channels than colours")
     transformed = bool(bits.take(1))
-    return CodeStream(rows, columns, components=_colours(bits), precision=precision, reversible=not transformed)
+    return CodeStream(
+        Coding.JPEG_XL, rows, columns, components=_colours(bits), precision=precision, reversible=not transformed
+    )
 
 
 def _colours(bits: _Bits) -> int:
@@ -79,10 +82,8 @@ def _length(bits: _Bits, small: int) -> int:
 
 def _code_stream(data: bytes) -> bytes:
     """The first bytes of the code stream, which a file may hold in a box."""
-    if data.startswith(_RAW):
-        return data[len(_RAW) : _HEADER_BYTES]
-    if not data.startswith(_BOXED):
-        raise damaged("it does not begin as JPEG XL")
+    if data.startswith(START):
+        return data[len(START) : _HEADER_BYTES]
     position = 0
     for _ in range(_MAX_BOXES):
         head = data[position : position + 16]
@@ -92,8 +93,8 @@ def _code_stream(data: bytes) -> bytes:
         skipped = {b"jxlc": 0, b"jxlp": 4}.get(kind)
         if skipped is not None:
             start = position + header + skipped
-            if data.startswith(_RAW, start):
-                return data[start + len(_RAW) : start + _HEADER_BYTES]
+            if data.startswith(START, start):
+                return data[start + len(START) : start + _HEADER_BYTES]
         if length < header:
             break
         position += length
