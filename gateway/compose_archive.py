@@ -5,7 +5,7 @@ archive, which workers keep in shape; the guard puts policy and audit around it,
 left. There is no door in it: commands work on it as it is, `gateway.compose` adds the doors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import Enum
@@ -18,6 +18,7 @@ from gateway.archive import Archive
 from gateway.archive.copy_reads import CopyReads
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.high_water import HighWater
+from gateway.archive.identities import KnownStore, WrongStore
 from gateway.archive.jobs import cache_worker, workers
 from gateway.archive.journal import JournalEmptier
 from gateway.archive.local import LocalArchive
@@ -30,7 +31,7 @@ from gateway.config import Config
 from gateway.security.audit import JsonLinesAudit
 from gateway.security.policy import RightsPolicy
 from gateway.upkeep.lost_index import has_objects, is_empty
-from storage.errors import Exhausted
+from storage.errors import Exhausted, StorageError
 from storage.index import Documents
 from storage.index.sql import SqlIndex
 from storage.index.sqlite import SqliteIndex
@@ -72,7 +73,7 @@ class Backend:
     local: LocalArchive
     places: Places
     index: SqlIndex
-    lookout: Lookout
+    lookouts: Sequence[Lookout]  # on the archive, and on the copy if there is one
     audit: JsonLinesAudit
     workers: Workers | None
 
@@ -83,6 +84,9 @@ class Backend:
         except Exhausted as error:
             # What is stored can be read all the same; stores are refused until there is room.
             log.get(__name__).warning("nothing can be stored now", why=str(error))
+        for lookout in self.lookouts:
+            lookout.start()
+        self._look_at_the_copy()
         stores = [self.places.spool, self.places.archive] if self._look_at_the_archive() else [self.places.spool]
         self._look_for_a_lost_index(stores)
         if self.workers is not None:
@@ -93,13 +97,36 @@ class Backend:
         itself is waited for, with the doors open.
         """
         try:
-            if self.lookout.look(_LOOK_SECONDS):
+            if self.lookouts[0].first(_LOOK_SECONDS):
                 return True
             why = f"the archive has not answered within {_LOOK_SECONDS:g} seconds"
         except (Passing, Exhausted) as error:
             why = str(error)
         log.get(__name__).warning("the archive object store takes no packs now, or does not answer", why=why)
         return False
+
+    def _look_at_the_copy(self) -> None:
+        """Whatever is wrong with it may wait, but that it is another's."""
+        for lookout in self.lookouts[1:]:
+            try:
+                lookout.first(_LOOK_SECONDS)
+            except WrongStore:
+                raise
+            except StorageError as error:
+                log.get(__name__).warning("no copies are made now", why=str(error))
+
+    def recognise(self) -> None:
+        """Raise WrongStore when an object store is another than the index means. One that cannot be read now is judged
+        when it can.
+        """
+        for store in self.places.stores.values():
+            if isinstance(store, KnownStore):
+                try:
+                    store.recognise()
+                except WrongStore:
+                    raise
+                except StorageError:
+                    continue
 
     def _look_for_a_lost_index(self, stores: Sequence[ObjectStore]) -> None:
         if is_empty(self.index) and has_objects(stores):
@@ -110,15 +137,24 @@ class Backend:
 
     def close(self) -> None:
         """Let go of everything; nobody uses it any more, and its workers have ended."""
+        for lookout in self.lookouts:
+            lookout.stop()
         self.index.close()
         self.places.close()
         self.audit.close()
 
 
-def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING) -> Backend:
-    """What `config` says of the archive, opened; nothing begins before `start`. Raises Unavailable, OSError."""
+def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING, *, any_stores: bool = False) -> Backend:
+    """What `config` says of the archive, opened; nothing begins before `start`. Raises Unavailable, OSError.
+
+    With `any_stores` it works on other stores too than those that the index means.
+    """
     _make(config.data)
-    places = open_places(config)
+
+    def known(name: str, store: ObjectStore) -> ObjectStore:
+        return KnownStore(name, store, lambda: index)  # which is opened after the stores, as it reads from them
+
+    places = open_places(config, _as_it_is if any_stores else known)
     documents = PackDocuments({ARCHIVE: places.blocks})
     index = open_index(config, documents)
     team = None
@@ -134,7 +170,7 @@ def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING) -> Backend:
         )
     elif upkeep is Upkeep.CACHE:
         team = cache_worker(index, places.blocks)
-    lookout = Lookout(places.archive.check, "archive")
+    lookouts = [Lookout(store.check, name) for name, store in places.stores.items() if name != SPOOL]
     mark = HighWater(index.backlog, config.spool.max_bytes)
     local = LocalArchive(
         places,
@@ -142,16 +178,23 @@ def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING) -> Backend:
         ingest=config.ingest,
         check_backlog=mark.check,
         landed=mark.count,
-        trouble=lookout.trouble,
+        trouble=lambda: "; ".join(filter(None, (lookout.trouble() for lookout in lookouts))),
         deleted=team.nudge if team is not None else lambda: None,
     )
     audit = JsonLinesAudit(folder(config, config.audit.folder, "audit"), config.audit.max_bytes_per_file)
     archive = MeteredArchive(GuardedArchive(local, RightsPolicy(), audit))
-    return Backend(archive, local, places, index, lookout, audit, team)
+    return Backend(archive, local, places, index, lookouts, audit, team)
 
 
-def open_places(config: Config) -> Places:
-    """The object stores, and the folders for what is on its way. Raises Unavailable, OSError."""
+def _as_it_is(_: str, store: ObjectStore) -> ObjectStore:
+    return store
+
+
+def open_places(config: Config, known: Callable[[str, ObjectStore], ObjectStore] = _as_it_is) -> Places:
+    """The object stores, and the folders for what is on its way. Raises Unavailable, OSError.
+
+    `known` gives for a store by its name what is used of it.
+    """
     with ExitStack() as opened:
 
         def store(name: str, url: str, default: Path) -> DiskStore | S3Store:
@@ -162,12 +205,14 @@ def open_places(config: Config) -> Places:
         copy = store(COPY, config.copies.url, config.data) if config.copies.url else None
         landing = spool if isinstance(spool, DiskStore) else store(SPOOL, "", config.data / "staging")
         assert isinstance(landing, DiskStore)
-        second = None if copy is None else NotedStore(copy, CopyReads())
-        packs = archive if second is None else FallbackStore(archive, second)
+        own_archive = known(ARCHIVE, archive)
+        own_copy = None if copy is None else known(COPY, copy)
+        second = None if own_copy is None else NotedStore(own_copy, CopyReads())
+        packs = own_archive if second is None else FallbackStore(own_archive, second)
         far = isinstance(archive, S3Store) or isinstance(copy, S3Store)
         return Places(
-            spool,
-            archive,
+            known(SPOOL, spool),
+            own_archive,
             packs,
             BlockReader(
                 packs,
@@ -178,7 +223,7 @@ def open_places(config: Config) -> Places:
             ),
             staging=landing.staging,
             packing=archive.staging if isinstance(archive, DiskStore) else landing.staging,
-            copy=copy,
+            copy=own_copy,
             remote=frozenset(name for name, remote in ((SPOOL, landing is not spool), (ARCHIVE, far)) if remote),
             check_room=landing.check_room,
             close=opened.pop_all().close,
@@ -248,7 +293,8 @@ def chores(places: Places, index: SqlIndex) -> list[Job]:
     """What the workers do beside their work on series: give up uploads that never came to their end, and leave nothing
     that was deleted in the journal of the index.
     """
-    buckets = [store for store in places.stores.values() if isinstance(store, S3Store)]
+    stores = (store.inner if isinstance(store, KnownStore) else store for store in places.stores.values())
+    buckets = [store for store in stores if isinstance(store, S3Store)]
 
     def tidy() -> bool:
         for bucket in buckets:

@@ -9,11 +9,11 @@ from gateway.config import Config, ConfigError
 
 
 @contextmanager
-def opened(settings: Config, *, must_exist: bool = True) -> Iterator[Backend]:
-    """What `settings` describe; a gateway may run beside it.
+def opened(settings: Config, *, must_exist: bool = True, any_stores: bool = False) -> Iterator[Backend]:
+    """What `settings` describe; a gateway may run beside it. With `any_stores` not only those that the index means.
 
-    Raises ConfigError when `must_exist` and there is no such data folder: one that is made now holds nothing. Else as
-    `open_archive`.
+    Raises ConfigError when `must_exist` and there is no such data folder: one that is made now holds nothing.
+    WrongStore for a store that is another than the index means. Else as `open_archive`.
     """
     if must_exist and not settings.data.is_dir():
         raise ConfigError(
@@ -21,5 +21,6 @@ def opened(settings: Config, *, must_exist: bool = True) -> Iterator[Backend]:
             "when it was lost"
         )
     log.configure("warning", settings.log.format)
-    with closing(open_archive(settings)) as backend:
+    with closing(open_archive(settings, any_stores=any_stores)) as backend:
+        backend.recognise()
         yield backend

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway.archive.identities import take_over
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
 from gateway.compose_archive import index_file
@@ -70,7 +71,7 @@ def _no_empty_file(settings: Config) -> Iterator[None]:
 
 
 def _run(settings: Config, tale: Tale, resume: bool, threads: int) -> int:
-    with opened(settings) as backend:
+    with opened(settings, any_stores=True) as backend:
         if not resume and not is_empty(backend.index):
             raise ConfigError(
                 "the index is not empty. To go on with a rebuild that was interrupted, run it again with --resume; to "
@@ -82,6 +83,9 @@ def _run(settings: Config, tale: Tale, resume: bool, threads: int) -> int:
             try:
                 for done in rebuild(backend.places, backend.index, threads=threads):
                     _tell(done, counts, tale)
+                if counts:
+                    for name, store in backend.places.stores.items():
+                        take_over(name, store, backend.index)
             except StorageError as error:
                 if not counts:
                     raise

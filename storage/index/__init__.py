@@ -196,6 +196,25 @@ class MetadataIndex(Protocol):
         """Finish what was accepted and release everything."""
 
 
+class KnownStores(Protocol):
+    """What an index knows of the object stores that it names, by the identities that lie in them."""
+
+    def known_store(self, name: str) -> str | None:
+        """The identity of the store so named; None when none was met yet."""
+
+    def meet_store(self, name: str, identity: str) -> str:
+        """Remember the identity of a store, unless one is known already; the one that is known now."""
+
+    def replace_store(self, name: str, identity: str) -> None:
+        """Let the store so named be this one from now on. When it is another, copies in the one before do not count."""
+
+    def lease(self, name: str, holder: str, seconds: float) -> bool:
+        """See `PackingIndex`."""
+
+    def release(self, name: str, holder: str) -> None:
+        """See `PackingIndex`."""
+
+
 class PackingIndex(MetadataIndex, Protocol):
     """An index that also moves instances from loose objects to packs, and keeps count of what is to be done."""
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0002"  # the migration that makes these tables
+REVISION = "0003"  # the migration that makes these tables
 
 _Id = BigInteger().with_variant(Integer, "sqlite")
 _Text = Text()  # the migrations see to its collation: not declared here, it would be said again at each parameter
@@ -230,6 +230,14 @@ leases = Table(
     Column("name", _Text, primary_key=True),
     Column("holder", _Text, nullable=False),
     Column("until", BigInteger, nullable=False),
+)
+
+# Which object store is meant by each name: the identity that lies in it (see `storage.objects.keys.STORE_ID`).
+stores = Table(
+    "stores",
+    metadata,
+    Column("name", _Text, primary_key=True),
+    Column("identity", _Text, nullable=False),
 )
 
 # The change feed. Rows are appended in the order in which they become visible, and numbers are never used again.

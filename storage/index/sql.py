@@ -33,6 +33,7 @@ from storage.index import (
     sealing,
     search,
     shelf,
+    stores,
 )
 from storage.index.engine import Engine
 from storage.index.metadata import Reading, pack_documents
@@ -203,6 +204,19 @@ class SqlIndex:
     def forget(self, locations: Sequence[Location]) -> None:
         """See `PackingIndex`."""
         self._engine.write(lambda session: doomed.forget(session, locations), studies=[])
+
+    def known_store(self, name: str) -> str | None:
+        """See `KnownStores`."""
+        with self._engine.reading() as session:
+            return stores.known(session, name)
+
+    def meet_store(self, name: str, identity: str) -> str:
+        """See `KnownStores`."""
+        return self._engine.write(lambda session: stores.meet(session, name, identity), studies=[name])
+
+    def replace_store(self, name: str, identity: str) -> None:
+        """See `KnownStores`."""
+        self._engine.write(lambda session: stores.replace(session, name, identity), studies=[name])
 
     def lease(self, name: str, holder: str, seconds: float) -> bool:
         """See `PackingIndex`."""

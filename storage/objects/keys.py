@@ -7,6 +7,7 @@ from storage.dicom.identity import Identity, is_uid
 from storage.errors import Fault, Invalid
 
 MAX_KEY_LENGTH = 512
+STORE_ID = "store-id"  # says which store this is: it is copied with all else when a store is moved
 _KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*(/[A-Za-z0-9_][A-Za-z0-9._-]*)*", re.ASCII)
 
 _LANDING_BYTES = 8

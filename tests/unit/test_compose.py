@@ -5,6 +5,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from gateway.archive.identities import KnownStore
 from gateway.archive.places import ARCHIVE, COPY, SPOOL
 from gateway.compose import Gateway, Role, compose
 from gateway.compose_archive import chores
@@ -60,8 +61,14 @@ def test_uploads_that_never_came_to_their_end_are_given_up_in_every_bucket(
     assert "tidy" in acts(gateway)
     (tidy,) = [job for job in chores(gateway.backend.places, gateway.backend.index) if job.act == "tidy"]
     assert tidy.run() is False
-    assert tidied == [(store, 2 * 24 * 3600) for store in gateway.backend.places.stores.values()]
+    assert tidied == [(bucket(gateway, name), 2 * 24 * 3600) for name in (SPOOL, ARCHIVE, COPY)]
     gateway.stop(1)
+
+
+def bucket(gateway: Gateway, name: str) -> S3Store:
+    store = gateway.backend.places.stores[name]
+    assert isinstance(store, KnownStore) and isinstance(store.inner, S3Store)
+    return store.inner
 
 
 def acts(gateway: Gateway) -> set[str]:
@@ -107,7 +114,6 @@ def test_a_server_that_writes_a_key_twice_will_do_everywhere(
     gateway = compose(Config.model_validate({"data": tmp_path, "web": web, **section[place]}), Role.WORKERS)
     try:
         gateway.start()
-        store = gateway.backend.places.stores[place]
-        assert isinstance(store, S3Store) and not store.exclusive
+        assert not bucket(gateway, place).exclusive
     finally:
         gateway.stop(30)
