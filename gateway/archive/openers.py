@@ -2,7 +2,8 @@
 
 What comes from a pack is verified before it is handed on, by the digests of its blocks. So is what comes over a
 network: a whole instance by its digests, a span of a loose instance by fetching all of it first. Loose objects in a
-folder are read as they are: they were written minutes ago, and sealing verifies them.
+folder are read as they are: they were written minutes ago, and sealing verifies them. Where a block of a pack is
+damaged everywhere, an instance in it that is whole is read by digests of its own (see `rescue`).
 """
 
 from collections import OrderedDict, defaultdict
@@ -12,11 +13,14 @@ from functools import partial
 from gateway.archive.kept import kept
 from gateway.archive.parts import Opener, Step
 from gateway.archive.places import Places
+from gateway.archive.rescue import rescued
 from storage.dicom.identity import Identity
 from storage.errors import NotFound, Unavailable
 from storage.index import Stored
 from storage.objects import Body
+from storage.objects.fallback import GuardedBody
 from storage.objects.file_body import FileBody
+from storage.packs import Damaged
 from storage.packs.checked import verified_chunks
 from storage.packs.runs import RunReader
 
@@ -123,11 +127,22 @@ class _Following:
 
     def _open(self, within: Span) -> Body:
         location = self._stored.location
-        if self._is_to_be_fetched(within):
-            if self._file is None:
-                self._file = self._fetched()
+        if self._file is None and self._is_to_be_fetched(within):
+            self._file = self._fetched()
+        if self._file is not None:
             return self._file.part(within)
-        return self._open_at(self._stored, (location.offset + within[0], within[1]))
+        span = (location.offset + within[0], within[1])
+        if self._stored.blocks is None:
+            return self._open_at(self._stored, span)
+        try:
+            body = self._open_at(self._stored, span)
+        except Damaged:
+            return self._rescued(within)
+        return GuardedBody(body, lambda done: self._rescued((within[0] + done, within[1] - done)), broken=Damaged)
+
+    def _rescued(self, within: Span) -> Body:
+        self._file = rescued(self._stored, self._places)
+        return self._file.part(within)
 
     def _is_to_be_fetched(self, within: Span) -> bool:
         location = self._stored.location

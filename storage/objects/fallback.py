@@ -33,7 +33,7 @@ class FallbackStore:
     def _guarded(self, key: str, span: tuple[int, int] | None) -> Body:
         body = self._primary.get(key, span)
         offset = 0 if span is None else span[0]
-        return _GuardedBody(body, lambda done: self._second.get(key, (offset + done, body.length - done)))
+        return GuardedBody(body, lambda done: self._second.get(key, (offset + done, body.length - done)))
 
     def put(self, key: str, source: Source, *, if_absent: bool = True) -> ObjectMeta:
         """See `ObjectStore`."""
@@ -64,12 +64,13 @@ def _either(first: Callable[[], _T], second: Callable[[], _T]) -> _T:
             raise error from None  # it may well be in the first
 
 
-class _GuardedBody(Body):
-    """`body`, or from where it breaks what `rest` opens after so many bytes."""
+class GuardedBody(Body):
+    """`body`, or from where it is `broken` what `rest` opens after so many bytes."""
 
-    def __init__(self, body: Body, rest: Callable[[int], Body]) -> None:
+    def __init__(self, body: Body, rest: Callable[[int], Body], *, broken: type[Unavailable] = Unavailable) -> None:
         self._body = body
         self._rest = rest
+        self._broken = broken
 
     @property
     def length(self) -> int:
@@ -81,7 +82,7 @@ class _GuardedBody(Body):
             for chunk in self._body.chunks(size):
                 done += len(chunk)
                 yield chunk
-        except Unavailable as error:
+        except self._broken as error:
             try:
                 rest = self._rest(done)
             except (NotFound, Invalid, Unavailable):

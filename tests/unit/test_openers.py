@@ -30,8 +30,8 @@ class House:
         self.staging.mkdir()
         self.now: dict[str, Stored] = {}
         self.room: Exception | None = None
-        where = places(self.staging, self.spool, self.archive, remote=remote, check_room=self.check_room)
-        self.openers = Openers(where, self.served)
+        self.places = places(self.staging, self.spool, self.archive, remote=remote, check_room=self.check_room)
+        self.openers = Openers(self.places, self.served)
 
     def check_room(self) -> None:
         if self.room is not None:
@@ -255,3 +255,71 @@ def test_what_is_damaged_in_a_folder_is_not_handed_on_either(tmp_path: Path, dam
     with pytest.raises(Damaged):
         [b"".join(StoredPart(runs.of(one), one, EXPLICIT_LITTLE, "", whole(one)).chunks()) for one in found]
     runs.close()
+
+
+def test_whole_instances_in_a_damaged_block_are_read_by_their_own_digests(tmp_path: Path) -> None:
+    house = House(tmp_path)
+    ones = [generated(number, 2000) for number in range(1, 6)]
+    found = house.packed(ones)
+    house.damage(found[1], "flipped")
+    runs = house.openers.series(found)
+    for one, stored in zip(ones, found, strict=True):
+        part = StoredPart(runs.of(stored), stored, EXPLICIT_LITTLE, "", whole(stored))
+        if stored is found[1]:
+            for read in (lambda part=part: b"".join(part.chunks()), lambda: house.span(found[1], 990, 20)):
+                with pytest.raises(Damaged):
+                    read()
+        else:
+            assert b"".join(part.chunks()) == one.data
+            assert house.span(stored, 990, 20) == one.data[990:1010]
+    runs.close()
+    assert list(house.staging.iterdir()) == []
+
+
+@pytest.mark.parametrize("at", [0, 100, 143], ids=["preamble", "file meta", "its end"])
+def test_a_damaged_instance_is_not_read_though_its_data_set_is_whole(tmp_path: Path, at: int) -> None:
+    house = House(tmp_path)
+    first, second = house.packed([generated(1, 2000), generated(2, 2000)])
+    with house.archive.get(first.location.key) as body:
+        data = bytearray(body.read())
+    data[first.location.offset + at] ^= 1
+    house.archive.put(first.location.key, [data], if_absent=False)
+    with pytest.raises(Damaged):
+        house.read(first)
+    assert house.read(second) == generated(2, 2000).data
+
+
+def test_what_was_read_before_the_damage_is_followed_by_what_is_whole(tmp_path: Path) -> None:
+    """The block in which an instance ends is damaged, in the next instance."""
+    house = House(tmp_path)
+    ones = [generated(1, 3 * BLOCK_BYTES + 5000), generated(2, 5000)]
+    found = house.packed(ones)
+    house.damage(found[1], "flipped")
+    assert house.read(found[0]) == ones[0].data
+    assert house.span(found[0], 2 * BLOCK_BYTES + 7, BLOCK_BYTES) == ones[0].data[2 * BLOCK_BYTES + 7 :][:BLOCK_BYTES]
+    house.room = Exhausted("no room")
+    with pytest.raises(Exhausted):
+        house.read(found[0])
+
+
+@pytest.mark.parametrize("lost", ["the end", "the manifest"])
+def test_the_manifest_may_be_that_of_the_copy(tmp_path: Path, lost: str) -> None:
+    house = House(tmp_path)
+    ones = [generated(number, 2000) for number in (1, 2, 3)]
+    found = house.packed(ones)
+    key = found[0].location.key
+    with house.archive.get(key) as body:
+        whole_pack = body.read()
+    copy = RecordingStore()
+    copy.put(key, [flipped(whole_pack, found[2].location.offset + 900)])
+    house.openers = Openers(replace(house.places, copy=copy), house.served)
+    start = found[1].location.offset + 1000
+    harmed = whole_pack[:start] + (b"" if lost == "the end" else bytes(len(whole_pack) - start))
+    house.archive.put(key, [harmed], if_absent=False)
+    assert [house.read(stored) for stored in found[:2]] == [one.data for one in ones[:2]]
+    with pytest.raises(Damaged):
+        house.read(found[2])
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :]
