@@ -74,8 +74,10 @@ def _index_url(value: str) -> str:
     if parts.scheme in ("postgresql", "postgres"):
         if parts.password or "password" in parse_qs(parts.query):
             raise ConfigError("[index] url holds a password: give it by PGPASSWORD or a file (?passfile=/path) instead")
+        _refuse_unusable(url=value)
     elif parts.scheme == "sqlite":
-        if parts.netloc or parts.query or parts.fragment or not parts.path.strip("/"):
+        is_file = parts.path.strip("/") not in ("", ":memory:") and not parts.path.endswith("/")
+        if parts.netloc or parts.query or parts.fragment or not is_file:
             raise ConfigError('[index] url: write a file as "sqlite:////absolute/path" or "sqlite:///relative/path"')
     elif value:
         raise ConfigError(
@@ -83,6 +85,22 @@ def _index_url(value: str) -> str:
             '"sqlite:////absolute/path"'
         )
     return value
+
+
+def _refuse_unusable(url: str) -> None:
+    """Raise ConfigError for parameters that libpq does not know, and files that it would pass over without a word."""
+    from storage.index.postgres_connections import unknown_parameters  # here: half a second for who does not use it
+
+    unknown = unknown_parameters(url)
+    if unknown:
+        raise ConfigError(f"[index] url: `{unknown[0]}` is no connection parameter of PostgreSQL")
+    given = parse_qs(urlsplit(url).query)
+    for name in ("passfile", "sslcert", "sslkey"):
+        for file in map(Path, given.get(name, [])):
+            if not file.is_file():
+                raise ConfigError(f"[index] url: there is no file {file} ({name})")
+            if name == "passfile" and file.stat().st_mode & 0o077:
+                raise ConfigError(f"[index] url: {file} is not used while others can read it: make its mode 600")
 
 
 Address = Annotated[str, AfterValidator(_address)]
@@ -233,10 +251,34 @@ class Config(Section):
     @model_validator(mode="after")
     def _copies_are_elsewhere(self) -> "Config":
         """A copy that is no longer wanted is deleted: it must not be the pack itself."""
-        archive = self.archive.url or f"file://{quote(str((self.data / 'archive').absolute()))}"
-        if self.copies.url and place_of(self.copies.url) == place_of(archive):
+        if self.copies.url and place_of(self.copies.url) == place_of(self.in_force.archive.url):
             raise ValueError("[copies] url is where the archive is: copies must be kept elsewhere")
         return self
+
+    @property
+    def in_force(self) -> "Config":
+        """The same with what is left out, and what is relative, as it will be used."""
+
+        def folder(chosen: str, name: str) -> str:
+            return str(Path(chosen or self.data / name).absolute())
+
+        def store(url: str, name: str) -> str:
+            return url or f"file://{quote(folder('', name))}"
+
+        index = self.index.url or f"sqlite:///{self.data / 'index.sqlite'}"
+        if index.startswith("sqlite:"):
+            index = f"sqlite:///{quote(str(Path(unquote(urlsplit(index).path)[1:]).absolute()))}"
+        cache = self.archive.cache.model_copy(update={"folder": folder(self.archive.cache.folder, "cache")})
+        archive = {"url": store(self.archive.url, "archive"), "cache": cache}
+        return self.model_copy(
+            update={
+                "data": self.data.absolute(),
+                "index": self.index.model_copy(update={"url": index}),
+                "spool": self.spool.model_copy(update={"url": store(self.spool.url, "objects")}),
+                "archive": self.archive.model_copy(update=archive),
+                "audit": self.audit.model_copy(update={"folder": folder(self.audit.folder, "audit")}),
+            }
+        )
 
     @property
     def doubts(self) -> list[str]:

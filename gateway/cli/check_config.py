@@ -22,7 +22,7 @@ def check_config(
         print(json.dumps({"valid": False, "error": str(error)}) if as_json else f"not valid: {error}")
         raise typer.Exit(INVALID) from None
     # Hashes of tokens are no secrets to speak of, but nobody needs them on a screen either.
-    shown = settings.model_dump(mode="json", exclude={"security": {"tokens": {"__all__": {"sha256"}}}})
+    shown = settings.in_force.model_dump(mode="json", exclude={"security": {"tokens": {"__all__": {"sha256"}}}})
     if as_json:
         print(json.dumps({"valid": True, "warnings": settings.doubts, "settings": shown}, ensure_ascii=False))
         return

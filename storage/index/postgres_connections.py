@@ -4,6 +4,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -43,6 +44,12 @@ SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('sync
 # To read a table whole, in a scan or as one side of a join, pays while an archive is small and is unbearable when it
 # has grown: the planner is not to find out between the two.
 _BY_INDEX = b"SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off"
+
+
+def unknown_parameters(url: str) -> list[str]:
+    """The names in the query of a connection URL that libpq does not know."""
+    known = {option.keyword.decode() for option in psycopg.pq.Conninfo.get_defaults()} | {"ssl"}
+    return sorted(set(parse_qs(urlsplit(url).query, keep_blank_values=True)) - known)
 
 
 class Server:

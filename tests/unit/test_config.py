@@ -1,3 +1,4 @@
+import json
 import tomllib
 from pathlib import Path
 
@@ -5,7 +6,8 @@ import pytest
 import typer
 
 from gateway.cli.check_config import check_config
-from gateway.config import Config, ConfigError, host_and_port, is_loopback, load
+from gateway.compose_archive import index_file
+from gateway.config import Config, ConfigError, host_and_port, is_loopback, load, place_of
 
 EXAMPLE = Path(__file__).parents[2] / "config" / "gateway.toml"
 TOKEN = {"name": "radiology", "sha256": "0" * 64, "rights": ["read"]}
@@ -107,6 +109,56 @@ def test_a_configuration_is_checked_by_command(tmp_path: Path, capsys: pytest.Ca
     out = capsys.readouterr().out
     assert "hidden" not in out
     assert "postgresql://" in out
+
+
+def test_what_would_be_used_is_shown_with_its_paths(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = tmp_path / "影像"
+    check_config(written(tmp_path, 'data = "影像"\n[audit]\nfolder = "trace"\n'), as_json=True)
+    shown = json.loads(capsys.readouterr().out)["settings"]
+    assert shown["data"] == str(data)
+    assert [place_of(shown[name]["url"]) for name in ("spool", "archive")] == [
+        (str(data / "objects"),),
+        (str(data / "archive"),),
+    ]
+    assert index_file(load(flags={"index": shown["index"]}, environment={})) == data / "index.sqlite"
+    assert (shown["archive"]["cache"]["folder"], shown["audit"]["folder"]) == (
+        str(data / "cache"),
+        str(tmp_path / "trace"),
+    )
+    assert shown["copies"]["url"] == ""
+    check_config(
+        written(tmp_path, '[index]\nurl = "sqlite:///in/here.sqlite"\n[spool]\nurl = "s3://bucket"\n'), as_json=True
+    )
+    shown = json.loads(capsys.readouterr().out)["settings"]
+    assert (shown["index"]["url"], shown["spool"]["url"]) == (f"sqlite:///{tmp_path}/in/here.sqlite", "s3://bucket")
+
+
+@pytest.mark.parametrize(
+    ("url", "named"),
+    [
+        ("sqlite:///:memory:", "write a file"),
+        ("sqlite:////srv/gateway/", "write a file"),
+        ("postgresql://gateway@db1/gateway?foo=1", "`foo` is no connection parameter"),
+        ("postgresql://gateway@db1/gateway?passfile=/nowhere/at/all", "there is no file /nowhere/at/all"),
+        ("postgresql://gateway@db1/gateway?sslmode=verify-full&sslcert=/nowhere/at/all", "there is no file"),
+    ],
+)
+def test_an_index_that_cannot_be_is_refused(url: str, named: str) -> None:
+    with pytest.raises(ConfigError, match=named):
+        load(flags={"index": {"url": url}}, environment={})
+
+
+def test_a_password_file_that_libpq_would_pass_over_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "pgpass"
+    file.touch(mode=0o600)
+    index = {"url": f"postgresql://gateway@db1/gateway?passfile={file}&connect_timeout=3&sslmode=require"}
+    assert load(flags={"index": index}, environment={}).index.url == index["url"]
+    file.chmod(0o644)
+    with pytest.raises(ConfigError, match="mode 600"):
+        load(flags={"index": index}, environment={})
 
 
 def test_a_missing_file_and_an_unknown_variable_are_explained(tmp_path: Path) -> None:

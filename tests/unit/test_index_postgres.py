@@ -216,5 +216,37 @@ def test_what_errors_mean(error: psycopg.Error, kind: type[Exception]) -> None:
         assert found.fault is Fault.TOO_LARGE
 
 
+@pytest.mark.parametrize(
+    ("error", "remedy"),
+    [
+        (psycopg.errors.InvalidCatalogName("x"), "make it"),
+        (psycopg.errors.InsufficientPrivilege("x"), "own the database"),
+        (psycopg.OperationalError('FATAL:  password authentication failed for user "WANG"'), "PGPASSWORD"),
+        (psycopg.OperationalError("fe_sendauth: no password supplied"), "PGPASSWORD"),
+        (psycopg.OperationalError('FATAL:  no pg_hba.conf entry for host "192.0.2.1"'), "pg_hba.conf"),
+        (psycopg.OperationalError('FATAL:  permission denied for database "WANG"'), "own the database"),
+        (psycopg.OperationalError("session is read-only"), "that takes writes"),
+        (psycopg.OperationalError("connection refused"), "runs and is reachable"),
+    ],
+)
+def test_the_mistakes_of_an_operator_are_answered_with_the_remedy(error: psycopg.Error, remedy: str) -> None:
+    found = meaning(error, "in database imaging on db1")
+    assert type(found) is Unavailable and remedy in str(found)
+    assert "WANG" not in str(found)
+
+
+def test_what_a_server_says_to_who_has_no_place_there_is_understood(postgres: Postgres) -> None:
+    postgres.run("DROP ROLE IF EXISTS guest")
+    postgres.run("CREATE ROLE guest LOGIN")
+    as_nobody, as_guest = (postgres.url("postgres").replace("gateway@", f"{user}@") for user in ("nobody", "guest"))
+    for url, remedy in (
+        (postgres.url("not_there"), "make it"),
+        (as_nobody, "the user is there"),
+        (as_guest, "own the database"),
+    ):
+        with pytest.raises(Unavailable, match=remedy):
+            PostgresIndex(url)
+
+
 def test_wildcard_patterns() -> None:
     assert [like(text) for text in ("a*b?", "50%_\\", "[a]")] == ["a%b_", "50\\%\\_\\\\", "[a]"]
