@@ -1,11 +1,12 @@
 """Holds every object against what the index says, and the index against what objects there are.
 
 With `repair`, what is wrong is put right where that cannot lose anything: a pack is restored from its copy and the
-other way round, an object that nothing needs is doomed, an instance that was stored but never named is named. What
-would take away the only copy of anything is left to a person.
+other way round, or from both when they are damaged at different places; an object that nothing needs is doomed, an
+instance that was stored but never named is named. What would take away the only copy of anything is left to a person.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import chain
 
 from gateway.archive.clock import microseconds
@@ -18,12 +19,14 @@ from gateway.upkeep.lost_index import LOOSE, PACKS, has_objects, is_empty
 from gateway.upkeep.orphans import Orphans
 from gateway.upkeep.parallel import each
 from gateway.upkeep.rebuild import by_series
-from gateway.upkeep.whole import check_loose, check_pack, check_whole, fetch_whole
+from gateway.upkeep.whole import check_loose, check_pack, check_whole
 from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted, NotFound, StorageError, Unavailable
 from storage.index import LooseInstance, PackingIndex
 from storage.objects import ObjectMeta, ObjectStore
+from storage.objects.disk_errors import translated
 from storage.packs import Damaged, Pack
+from storage.packs.stream import BlockStream, count_of
 
 _EVER = 1 << 62  # later than any time
 _MAX_SERIES = 1 << 20  # that may lie loose: days of all that a province takes in
@@ -110,7 +113,7 @@ class Verification:
         wrong = {name: problem for name, problem in problems.items() if problem is not None}
         if not wrong or not self._index.names(pack.location.key):
             return Checked(pack.location.key, pack.location.length * len(problems))
-        sound = next((name for name in problems if name not in wrong), None)
+        sound = self._sound(pack, problems)
         findings = tuple(self._pack_finding(pack, name, problem, sound) for name, problem in wrong.items())
         if not all(finding.repaired for finding in findings):
             self.damaged.add((pack.study_uid, pack.series_uid))
@@ -136,25 +139,52 @@ class Verification:
             return problem
         return problem if self._index.is_copied(pack, COPY) else None
 
-    def _pack_finding(self, pack: Pack, bad: str, problem: Problem, sound: str | None) -> Finding:
+    def _sound(self, pack: Pack, problems: Mapping[str, Problem | None]) -> Sequence[str]:
+        """The store that has the pack whole, or two that have each of its bytes right in one of them; else none."""
+        whole = [name for name, problem in problems.items() if problem is None]
+        if whole:
+            return whole[:1]
+        damaged = [name for name, problem in problems.items() if problem is not None and problem[0] is Kind.DAMAGED]
+        if len(damaged) > 1:
+            with suppress(NotFound, Unavailable), self._blocks(pack, damaged) as blocks:
+                for _ in blocks:
+                    pass
+                return damaged
+        return ()
+
+    def _blocks(self, pack: Pack, names: Sequence[str]) -> BlockStream:
+        """All of a pack from the first of these stores, what is wrong there from the last; each block is verified."""
+        first, last = self._places.stores[names[0]], self._places.stores[names[-1]]
+        return BlockStream(first, pack.location.key, pack.blocks, 0, count_of(pack.blocks), second=last)
+
+    def _pack_finding(self, pack: Pack, bad: str, problem: Problem, sound: Sequence[str]) -> Finding:
         kind, what = problem
+        where = " and ".join(f"the store `{name}`" for name in sound)
         advice, repaired = f"bring it back from a backup of the store `{bad}`, under the same key", False
-        if sound is not None:
-            advice = f"run `gateway verify --repair`: the store `{sound}` has it whole"
-        if sound is not None and self._repair:
+        if len(sound) > 1:
+            advice = f"run `gateway verify --repair`: each of its bytes is right in {where.replace(' and ', ' or ')}"
+        elif sound:
+            advice = f"run `gateway verify --repair`: {where} has it whole"
+        elif kind is Kind.DAMAGED:
+            advice += (
+                "; until then instances that are not named here can be read, also by `gateway export --keep-going`"
+            )
+        if sound and self._repair:
             try:
                 self._restore(pack, bad, sound)
-                advice, repaired = f"restored from the store `{sound}`", True
+                advice, repaired = f"restored from {where}", True
             except (Conflict, Exhausted, NotFound, Unavailable) as error:
-                advice = f"could not be restored from the store `{sound}` now: {error}"
+                advice = f"could not be restored from {where} now: {error}"
         return Finding(kind, bad, pack.location.key, what, advice, repaired)
 
-    def _restore(self, pack: Pack, bad: str, sound: str) -> None:
+    def _restore(self, pack: Pack, bad: str, sound: Sequence[str]) -> None:
         """Raises Busy while a worker is at the series, Exhausted, Unavailable."""
         stores, key = self._places.stores, pack.location.key
         with SeriesLease(self._index, pack.study_uid, pack.series_uid) as lease, staged(self._places.packing) as path:
             self._places.check_room()
-            fetch_whole(stores[sound], pack, path)
+            with translated("write"), path.open("xb") as file, self._blocks(pack, sound) as blocks:
+                for block in blocks:
+                    file.write(block)
             lease.check()
             if not self._index.names(key):
                 return

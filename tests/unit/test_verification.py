@@ -152,6 +152,17 @@ def test_a_pack_that_is_damaged_everywhere_is_left_as_it_is(house: House) -> Non
     assert {store: list(store.scan()) for store in (house.packs, house.copy)} == before
 
 
+def test_a_pack_that_is_damaged_at_another_place_in_each_store_is_restored_from_both(house: House) -> None:
+    pack = house.sealed()
+    for store, packed_ in ((house.packs, pack.instances[0]), (house.copy, pack.instances[2])):
+        store.damage(pack.location.key, lambda data, at=packed_.offset + 500: data.__setitem__(at, data[at] ^ 1))  # type: ignore[misc]
+    found = house.findings()
+    assert [(one.store, one.repaired) for one in found] == [("archive", False), ("copy", False)]
+    assert all("each of its bytes is right in the store `archive` or the store `copy`" in one.advice for one in found)
+    assert [one.repaired for one in house.findings(repair=True)] == [True, True]
+    house.check_clean()
+
+
 def test_a_copy_that_was_not_made_yet_is_not_missing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(FakePackingIndex, "uncopied")  # which reads all that wait: too much to be asked for each
     house.archive.store()
