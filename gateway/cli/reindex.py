@@ -14,8 +14,9 @@ from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
 from gateway.compose_archive import index_file
 from gateway.config import Config, ConfigError, load
+from gateway.upkeep.fates import Done, Fate
 from gateway.upkeep.lost_index import is_empty
-from gateway.upkeep.rebuild import Done, Fate, rebuild
+from gateway.upkeep.rebuild import rebuild
 from storage.errors import NotFound, StorageError
 
 NOT_ALL, NOTHING_DONE = 1, 2
@@ -35,8 +36,8 @@ def reindex(
 ) -> None:
     """Rebuild the index from packs and loose objects alone. Stop the gateway first, or rebuild `--into` another place.
 
-    May be killed and run again with `--resume`. Exit status: 0 everything can be found; 1 some objects could not be
-    read, or the run ended early; 2 nothing was done.
+    May be killed and run again with `--resume`. Exit status: 0 everything can be found; 1 some objects are missing or
+    could not be read, or the run ended early; 2 nothing was done.
     """
     tale = Tale(as_json)
     try:
@@ -95,14 +96,15 @@ def _run(settings: Config, tale: Tale, resume: bool, threads: int) -> int:
                 "there is no pack and no loose instance in the stores of this configuration: are --data and --config "
                 "the right ones?"
             )
-    status = NOT_ALL if problem or counts[Fate.LEFT] else 0
+    status = NOT_ALL if problem or counts[Fate.LEFT] or counts[Fate.MISSING] else 0
     seconds = time.monotonic() - started
     summary = {fate.value: counts[fate] for fate in Fate} | {"instances": counts["instances"]}
     summary["seconds"] = round(seconds, 1)  # type: ignore[assignment]
     line = (
         f"{counts['instances']} instances from {counts[Fate.ADOPTED]} objects in {seconds:.1f} s "
         f"({counts['instances'] / max(seconds, 0.001):,.0f}/s); {counts[Fate.KNOWN]} objects known already, "
-        f"{counts[Fate.DOOMED]} no longer needed, {counts[Fate.LEFT]} could not be read"
+        f"{counts[Fate.DOOMED]} no longer needed, {counts[Fate.LEFT]} could not be read, "
+        f"{counts[Fate.MISSING]} missing"
     )
     tale.end(summary, line, status, problem)
     return status

@@ -1,10 +1,13 @@
 """What was deleted, as the tombstones beside the packs say: to be asked before anything is found again."""
 
+from contextlib import suppress
+
 from gateway.archive import tombstones
 from gateway.archive.clock import SECOND
 from gateway.archive.places import SPOOL, Places
 from gateway.archive.tombstones import Tombstone
 from storage.dicom.identity import Identity
+from storage.errors import NotFound
 
 _CLOCKS_DIFFER = 60 * SECOND
 
@@ -22,9 +25,24 @@ class Buried:
     """
 
     def __init__(self, places: Places, study_uid: str | None = None) -> None:
+        self._archive = places.archive
+        self._prefix = tombstones.PREFIX if study_uid is None else f"{tombstones.PREFIX}{study_uid}/"
+        self._seen: set[str] = set()
         self._of_study: dict[str, list[Tombstone]] = {}
-        for _, tombstone in tombstones.scan(places.archive, study_uid):
+        self.at_first = self.look()
+
+    def look(self) -> list[tuple[str, Tombstone]]:
+        """Read the tombstones that were not there at the last look: those, with their keys."""
+        found = []
+        for meta in self._archive.scan(self._prefix):
+            if meta.key in self._seen:
+                continue
+            with suppress(NotFound):  # withdrawn meanwhile, or spent
+                found.append((meta.key, tombstones.read(self._archive, meta)))
+        for key, tombstone in found:
+            self._seen.add(key)
             self._of_study.setdefault(tombstone.scope.study_uid, []).append(tombstone)
+        return found
 
     def holds(self, identity: Identity, digest: bytes, received_at: int) -> bool:
         """Whether this version of an instance was deleted."""

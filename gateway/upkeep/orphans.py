@@ -12,7 +12,8 @@ from gateway.archive.places import ARCHIVE, COPY, SPOOL, Places
 from gateway.upkeep import loose
 from gateway.upkeep.buried import Buried, slack
 from gateway.upkeep.findings import Checked, Finding, Kind, Passed
-from gateway.upkeep.rebuild import SOURCE, identity_of
+from gateway.upkeep.packs_found import identity_of
+from gateway.upkeep.rebuild import SOURCE
 from storage.dicom.identity import Scope
 from storage.errors import Conflict, Exhausted, NotFound, StorageError
 from storage.index import InstanceRecord, Outcome, PackingIndex

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from storage.dicom.digest import InstanceDigest
+from storage.errors import NotFound, Unavailable
 from storage.index import LooseInstance
 from storage.objects import ObjectStore
 from storage.objects.disk_errors import translated
@@ -20,6 +21,20 @@ def check_whole(store: ObjectStore, pack: Pack) -> None:
     with store.get(pack.location.key) as body:
         for _ in verified_whole(body.chunks(), pack.blocks, key=pack.location.key):
             pass
+
+
+def is_whole(store: ObjectStore, pack: Pack) -> bool:
+    """Whether a pack object is there, and every byte of it what was written. Raises Unavailable when the store does not
+    answer.
+    """
+    try:
+        check_whole(store, pack)
+    except (NotFound, Damaged):
+        return False
+    except Unavailable:
+        store.check()
+        return False
+    return True
 
 
 def fetch_whole(store: ObjectStore, pack: Pack, path: Path) -> None:
