@@ -53,12 +53,17 @@ class DamagedInstance:
 
 
 class PartlySealed(Damaged):
-    """Loose instances of a series are `damaged` and stay loose; all others lie in `packs` now."""
+    """Loose instances of a series are `damaged` and stay loose; all others lie in `packs` now.
+
+    `summary` says so without naming them.
+    """
 
     def __init__(self, damaged: Sequence[DamagedInstance], packs: Sequence[Pack]) -> None:
         named = ", ".join(f"{one.sop_uid} in {one.key}" for one in damaged[:_MOST_NAMED])
         more = f" and {len(damaged) - _MOST_NAMED} more" if len(damaged) > _MOST_NAMED else ""
-        super().__init__(f"damaged instances stay loose, the others are sealed: {named}{more}", key=damaged[0].key)
+        others = "the others are sealed" if packs else "there are no others to be sealed"
+        self.summary = f"{len(damaged)} damaged or lost instances stay loose, {others}"
+        super().__init__(f"{self.summary}: {named}{more}", key=damaged[0].key)
         self.damaged = tuple(damaged)
         self.packs = tuple(packs)
 

@@ -129,6 +129,8 @@ class Run:
                 continue
             except NotFound:
                 self._fail(*name, "it was changed meanwhile")
+            except PartlySealed as error:
+                self._fail(*name, error.summary)
             except StorageError as error:
                 if isinstance(error, Exhausted) or (isinstance(error, Unavailable) and not isinstance(error, Damaged)):
                     raise

@@ -105,6 +105,16 @@ def test_what_is_damaged_is_told_of_and_the_rest_is_sealed(data: Path) -> None:
     assert sealed(data) == [SERIES, f"{samples.ROOT}.2.1"]
 
 
+def test_when_all_of_a_series_is_lost_nothing_is_said_of_others_and_nothing_twice(data: Path) -> None:
+    lost = sorted((data / "objects" / "spool" / STUDY / f"{STUDY}.2").iterdir())
+    for path in lost:
+        path.unlink()
+    result = seal(STUDY, f"{STUDY}.2", "--data", data)
+    assert result.exit_code == 2
+    assert "there are no others" in result.stderr and "others are sealed" not in result.stderr
+    assert [result.stderr.count(path.name) for path in lost] == [1] * len(lost)
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
