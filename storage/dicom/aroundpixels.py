@@ -71,10 +71,12 @@ def fragment(data: bytes) -> bytes:
 def around(before: bytes, after: bytes, pixels: Pixels) -> AroundPixels:
     """The file in which the pixel data stands between the elements `before` (with preamble and meta) and `after`.
 
-    Raises Invalid (TOO_LARGE) for native pixel data that has no room in its length field: it must be compressed.
+    Raises Invalid (TOO_LARGE) when native pixel data or a fragment has no room in its length field.
     """
     if isinstance(pixels, Native):
         return _around_native(before, after, pixels)
+    if pixels.lengths and _even(max(pixels.lengths)) > _MAX_LENGTH:
+        raise Invalid(Fault.TOO_LARGE, "a fragment of 4 GiB or more cannot be written")
     basic, extended = _offset_tables(pixels)
     head = before + extended + long_header(PIXEL_DATA, "OB", UNDEFINED) + fragment(basic)
     tail = CLOSE_SEQUENCE + after

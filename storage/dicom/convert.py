@@ -67,8 +67,7 @@ def read_on(rest: bytes, encoding: Encoding, found: Elements) -> None:
     assert found.pixels is not None
     reader, position = _Reader(rest), 0
     if found.pixels.encapsulated:
-        limit = MAX_FRAGMENTS
-        _, position = read_fragments(memoryview(rest), 0, len(rest), encoding, limit, _keep)
+        _, position = read_fragments(memoryview(rest), 0, len(rest), encoding, MAX_FRAGMENTS, _keep)
     after = Elements(creators=found.creators, signed=found.signed)
     reader.last = found.pixels.tag
     reader.dataset(position, len(rest), _Scope(encoding), after)
@@ -84,6 +83,7 @@ class _Reader:
         self._data = data
         self._view = memoryview(data)
         self._budget = iter(range(MAX_ELEMENTS))
+        self._fragmented = 0  # values in fragments, at any level
         self._non_zero = 0  # a position before which some byte is known not to be zero
 
     def dataset(self, position: int, end: int, scope: _Scope, found: Elements, *, open_ended: bool = False) -> int:
@@ -102,13 +102,16 @@ class _Reader:
                     return position
                 continue
             if scope.stops and tag in PIXEL_TAGS and length:
-                known = vr or vr_in(tag, found)
+                known = vr_in(tag, found) if vr is None or vr is UN else vr
                 found.pixels = PixelElement(tag, known.name, length == UNDEFINED, start)
                 return start
             code = self._data[position + 4 : position + 6] if vr is UN and start - position == _LONG_HEADER else b""
+            fragmented = self._fragmented
             piece, position = self._element(header, code, end, scope, found)
             if tag >= FIRST_TAG and tag & 0xFFFF:
                 found.add(tag, piece)
+                if self._fragmented > fragmented:
+                    found.fragmented.add(tag)
         else:
             raise Invalid(Fault.TOO_LARGE, f"the data set has more than {MAX_ELEMENTS} elements")
         if open_ended:
@@ -170,8 +173,9 @@ class _Reader:
         return self._fragments(tag, start, end, scope)
 
     def _fragments(self, tag: int, start: int, end: int, scope: _Scope) -> tuple[bytes, int]:
-        """Encapsulated pixel data, of an icon; its offset table is left empty, which is always right."""
+        """Encapsulated pixel data of an icon; its offset table is left empty, which is always right."""
         fragments, position = read_fragments(self._view, start, end, scope.encoding, MAX_FRAGMENTS, _keep)
+        self._fragmented += 1
         pieces = [long_header(tag, "OB", UNDEFINED), item_header(0)]
         for offset, length in fragments.items:
             pieces.append(item_header(length + length % 2))

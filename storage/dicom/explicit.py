@@ -34,7 +34,8 @@ class Elements:
     tags: list[int] = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=list)
     pixels: PixelElement | None = None
-    creators: dict[int, str] = field(default_factory=dict)  # the private creator of each block: tag without 8 bits
+    fragmented: set[int] = field(default_factory=set)  # tags of those that hold values in fragments
+    creators: dict[int, str] = field(default_factory=dict)  # private creators, by group and number of the block
     signed: bool = False  # Pixel Representation
 
     def add(self, tag: int, piece: bytes) -> None:

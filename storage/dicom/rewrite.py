@@ -9,6 +9,7 @@ from typing import Any
 
 from storage.dicom import convert, filemeta, syntax
 from storage.dicom.aroundpixels import OF_ENCAPSULATION, AroundPixels, Native, Pixels, around
+from storage.dicom.dictionary import key_of
 from storage.dicom.elements import Encoding, malformed
 from storage.dicom.encode import element
 from storage.dicom.explicit import Elements, PixelElement
@@ -17,6 +18,7 @@ from storage.dicom.jsonmodel import PIXEL_DATA
 from storage.dicom.values import BY_NAME
 
 Changes = Mapping[str, dict[str, Any] | None]
+_ICONS = 0x00880200  # Icon Image Sequence
 
 
 def rewrite(
@@ -36,8 +38,9 @@ def rewrite(
     without pixel data, or with an empty value of it, is given whole and without `pixels`.
 
     Every element is kept, in ascending order, private and unknown ones too, with the VR it has or the dictionary
-    knows. `changes` are elements in the DICOM JSON Model that take the place of those stored, or None to leave one
-    out. Raises Invalid (MALFORMED, TOO_LARGE).
+    knows; but a compressed icon has no place beside pixel data that is not (PS3.5 A.4). `changes` are elements in the
+    DICOM JSON Model that take the place of those stored, or None to leave one out. Raises Invalid (MALFORMED,
+    TOO_LARGE).
     """
     encoding = encoding_of(dataset, stored)
     found = convert.read(dataset, encoding, stops=pixels is not None)
@@ -45,7 +48,9 @@ def rewrite(
         if found.pixels is None:
             raise malformed("there is no pixel data in the data set, which ends", len(dataset))
         convert.read_on(rest, encoding, found)
-        changes = dict.fromkeys((f"{tag:08X}" for tag in OF_ENCAPSULATION), None) | dict(changes or {})
+        changes = dict.fromkeys(map(key_of, OF_ENCAPSULATION)) | dict(changes or {})
+    if _ICONS in found.fragmented and syntax.is_native(target):
+        changes = {key_of(_ICONS): None} | dict(changes or {})
     meta = filemeta.build(identity.sop_class, identity.sop_uid, target)
     found.sort()
     _change(found, changes or {})

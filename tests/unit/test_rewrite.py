@@ -91,9 +91,11 @@ def whole(around: AroundPixels, pixels: bytes) -> bytes:
     return file
 
 
-def rewritten(dataset: bytes, stored: str = ExplicitVRLittleEndian, **more: Any) -> bytes:
+def rewritten(
+    dataset: bytes, stored: str = ExplicitVRLittleEndian, *, target: str = ExplicitVRLittleEndian, **more: Any
+) -> bytes:
     """The data set of a rewritten file, for instances without pixel data."""
-    around = rewrite(dataset, stored, ExplicitVRLittleEndian, Identity("1.1", "1.2", "1.3", "1.4"), **more)
+    around = rewrite(dataset, stored, target, Identity("1.1", "1.2", "1.3", "1.4"), **more)
     return samples.dataset_bytes(whole(around, b""))
 
 
@@ -411,12 +413,14 @@ def test_t_offsets_beyond_4_gib_are_in_the_extended_table() -> None:
     assert several.head.endswith(explicit(0x7FE00010, "OB", b"", UNDEFINED) + item(b""))
 
 
-def test_native_pixel_data_of_4_gib_is_refused() -> None:
+def test_what_has_no_room_in_its_length_is_refused() -> None:
     cut = Cut(samples.part10(samples.ct()))
     assert cut.rewritten(pixels=Native(0xFFFFFFFE)).length
     with pytest.raises(Invalid) as error:
         cut.rewritten(pixels=Native(0xFFFFFFFF))
     assert error.value.fault is Fault.TOO_LARGE
+    with pytest.raises(Invalid):
+        cut.rewritten(RLELossless, pixels=Encapsulated([8, 0xFFFFFFFF]))
 
 
 def test_float_pixel_data_keeps_its_tag_and_vr() -> None:
@@ -435,10 +439,14 @@ def dataset_in_implicit(dataset: bytes) -> bytes:
     return found
 
 
-def test_an_icon_in_fragments_is_kept() -> None:
+def test_an_icon_in_fragments_stays_where_pixel_data_is_compressed() -> None:
     icon = explicit(0x7FE00010, "OB", item(b"\0\0\0\0") + item(b"abc") + SEQUENCE_END, UNDEFINED)
     kept = explicit(0x7FE00010, "OB", item(b"") + item(b"abc\0") + SEQUENCE_END, UNDEFINED)
-    assert rewritten(explicit(0x00880200, "SQ", item(icon))) == explicit(0x00880200, "SQ", item(kept))
+    stored = explicit(0x00880200, "SQ", item(icon))
+    assert rewritten(stored, target=RLELossless) == explicit(0x00880200, "SQ", item(kept))
+    assert rewritten(stored + explicit(0x00880906, "ST", b"ab")) == explicit(0x00880906, "ST", b"ab")
+    native = explicit(0x00880200, "SQ", item(explicit(0x7FE00010, "OB", b"ab")))
+    assert rewritten(native) == native
 
 
 def test_empty_pixel_data_is_an_element_like_others() -> None:
