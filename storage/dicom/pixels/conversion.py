@@ -9,7 +9,7 @@ from storage.dicom.pixels.description import MAX_FRAME_BYTES, Kind, PixelDescrip
 from storage.dicom.pixels.syntaxes import KEEPING_CELLS, Coding, coding_of, is_encoded_here, is_the_same
 
 _MAX_RLE_SEGMENTS = 15  # PS3.5 G.5
-_MAX_COMPRESSED_BITS = 16
+_COMPRESSED_BITS = (8, 16)  # allocated
 _WITHOUT_SIGN = frozenset({Coding.JPEG_XL})
 _ELEMENTS = (
     ("00280002", "US", "samples"),
@@ -38,32 +38,24 @@ def can(source: str, target: str, description: PixelDescription) -> bool:
         return False
     if description.kind is not Kind.INTEGER or description.decoded_bytes > MAX_FRAME_BYTES:
         return False
-    if coding in KEEPING_CELLS and wanted in KEEPING_CELLS:
-        return _fits_cells(coding, wanted, description)
-    if description.has_embedded_overlays:
-        return False
+    if description.has_embedded_overlays and wanted is not Coding.NATIVE:
+        return False  # encapsulated pixel data must not have them (PS3.5 A.4)
+    if coding in KEEPING_CELLS and wanted in KEEPING_CELLS and Coding.RLE not in (coding, wanted):
+        return True
+    if description.photometric == "YBR_PARTIAL_422":
+        return False  # it would have to become something else, with rounding
     return _fits(coding, wanted, description)
 
 
-def _fits_cells(coding: Coding, wanted: Coding, description: PixelDescription) -> bool:
-    if Coding.RLE not in (coding, wanted):
-        return True
-    return description.photometric != "YBR_PARTIAL_422" and _fits_rle(description)
-
-
-def _fits_rle(description: PixelDescription) -> bool:
-    return description.allocated >= 8 and description.samples * description.allocated // 8 <= _MAX_RLE_SEGMENTS
-
-
 def _fits(coding: Coding, wanted: Coding, description: PixelDescription) -> bool:
-    """Whether what `coding` decodes to can be coded as `wanted`, where one of them sees values and not cells."""
-    if wanted is Coding.RLE:
-        return _fits_rle(description)
+    """Whether what `coding` decodes to can be coded as `wanted`, all colours of a pixel together."""
+    if Coding.RLE in (coding, wanted):
+        segments = description.samples * description.allocated // 8
+        if description.allocated == 1 or segments > _MAX_RLE_SEGMENTS:
+            return False
     if wanted in KEEPING_CELLS:
         return True
-    if description.allocated == 1 or description.stored > _MAX_COMPRESSED_BITS:
-        return False
-    if description.signed and wanted in _WITHOUT_SIGN:
+    if description.allocated not in _COMPRESSED_BITS or (description.signed and wanted in _WITHOUT_SIGN):
         return False
     return description.samples == 1 or (
         decoded_photometric(coding, description.photometric, description.samples) in _COLOURS[wanted]

@@ -8,7 +8,7 @@ from storage.dicom.pixels.codecs import DECODERS
 from storage.dicom.pixels.codestream import CodeStream, damaged, unsupported
 from storage.dicom.pixels.colour import rgb_of_ybr_partial
 from storage.dicom.pixels.conversion import decoded_photometric
-from storage.dicom.pixels.description import MAX_FRAME_BYTES, PixelDescription
+from storage.dicom.pixels.description import MAX_FRAME_BYTES, Kind, PixelDescription
 from storage.dicom.pixels.native import Pixels, cell_type, cells, lowered, values
 from storage.dicom.pixels.syntaxes import JPEG_XL_RECOMPRESSION, KEEPING_CELLS, Coding, coding_of
 from storage.errors import Fault, Invalid
@@ -25,7 +25,7 @@ _OWN_TRANSFORM = frozenset({Coding.JPEG_2000, Coding.HTJ2K})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Decoded:
-    """One frame: rows x columns [x samples], samples last, little endian, and what describes it now."""
+    """One frame: rows x columns [x samples], samples last, perhaps read-only, and what describes it now."""
 
     array: Pixels
     description: PixelDescription
@@ -43,8 +43,8 @@ def decode(data: bytes, transfer_syntax: str, description: PixelDescription) -> 
     nothing here can decode it; TOO_LARGE before memory is taken for more than MAX_FRAME_BYTES. And nothing else.
     """
     coding = coding_of(transfer_syntax)
-    if coding is None:
-        raise unsupported(f"its transfer syntax is {transfer_syntax}")
+    if coding is None or (description.kind is not Kind.INTEGER and coding is not Coding.NATIVE):
+        raise unsupported(f"its transfer syntax is {transfer_syntax}, its pixels are of the kind {description.kind}")
     try:
         if coding in KEEPING_CELLS:
             return _cells_to_values(decode_cells(data, coding, description), description)

@@ -7,7 +7,7 @@ from typing import Any, Self
 from storage.dicom.instance import JsonDataset
 from storage.errors import Fault, Invalid
 
-MAX_FRAME_BYTES = 1 << 30  # of one decoded frame
+MAX_FRAME_BYTES = 1 << 29  # of one decoded frame
 _MAX_SHORT = 0xFFFF
 _MAX_INTEGER_STRING = 2**31 - 1  # PS3.5 6.2
 _INTEGER_BITS = (1, 8, 16, 32, 64)

@@ -9,7 +9,7 @@ from storage.dicom.pixels.codecs import ENCODERS, WITH_SIGN
 from storage.dicom.pixels.codestream import unsupported
 from storage.dicom.pixels.conversion import can
 from storage.dicom.pixels.description import PixelDescription
-from storage.dicom.pixels.native import Pixels, packed, shape, unsigned
+from storage.dicom.pixels.native import Pixels, packed, shape, unsigned, value_type
 from storage.dicom.pixels.syntaxes import KEEPING_CELLS, Coding, coding_of
 from storage.dicom.syntax import EXPLICIT_LITTLE
 from storage.errors import Fault, Invalid
@@ -26,13 +26,14 @@ def encode(array: Pixels, description: PixelDescription, transfer_syntax: str) -
     coding = coding_of(transfer_syntax)
     if coding is None or not can(EXPLICIT_LITTLE, transfer_syntax, description):
         raise unsupported(f"such pixels cannot be had in the transfer syntax {transfer_syntax}")
-    if array.shape != shape(description):
-        raise Invalid(Fault.MALFORMED, f"the pixels are {array.shape} instead of {shape(description)}")
+    expected = shape(description), value_type(description)
+    if (array.shape, array.dtype) != expected:
+        raise Invalid(Fault.MALFORMED, f"the pixels are {array.shape} of {array.dtype} instead of {expected}")
     if coding in KEEPING_CELLS:
         return encode_cells(array, coding, description)
-    plain = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
-    if coding not in WITH_SIGN:
-        plain = unsigned(plain, description.stored)
+    plain = array if coding in WITH_SIGN else unsigned(array, description.stored)
+    width = 1 if description.stored <= 8 else plain.dtype.itemsize
+    plain = np.array(plain, np.dtype(f"{plain.dtype.kind}{width}"), order="C")
     is_rgb = description.samples == 3 and description.photometric == "RGB"
     return ENCODERS[coding](plain, description.stored, is_rgb)
 

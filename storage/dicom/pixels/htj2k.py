@@ -22,7 +22,7 @@ _hook = threading.Lock()
 def decoded(data: bytes) -> Pixels:
     """The samples of a code stream; raises Invalid (MALFORMED) when it breaks off within, and errors of the codec."""
     with _no_silent_failure():
-        return imagecodecs.htj2k_decode(data)
+        return imagecodecs.htj2k_decode(data, planar=False)
 
 
 @contextmanager

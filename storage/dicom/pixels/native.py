@@ -25,6 +25,12 @@ def cell_type(description: PixelDescription) -> np.dtype[Any]:
     return floating if floating is not None else np.dtype(f"<u{max(description.allocated // 8, 1)}")
 
 
+def value_type(description: PixelDescription) -> np.dtype[Any]:
+    """The type of values: that of cells, with their sign."""
+    kind = cell_type(description)
+    return np.dtype(f"<i{kind.itemsize}") if description.signed and kind.kind == "u" else kind
+
+
 def shape(description: PixelDescription) -> tuple[int, ...]:
     """Of one decoded frame."""
     size = (description.rows, description.columns)
@@ -56,7 +62,7 @@ def values(array: Pixels, description: PixelDescription, bits: int | None = None
     bits = description.stored if bits is None else min(bits, description.stored)
     size = 8 * array.dtype.itemsize
     if description.signed:
-        signed = array.view(np.dtype(f"<i{array.dtype.itemsize}"))
+        signed = array.view(value_type(description))
         return signed if bits == size else (signed << (size - bits)) >> (size - bits)
     return array if bits == size else array & array.dtype.type((1 << bits) - 1)
 

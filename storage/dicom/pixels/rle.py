@@ -33,7 +33,7 @@ def encoded(array: Pixels, description: PixelDescription) -> bytes:
     little = np.ascontiguousarray(array, array.dtype.newbyteorder("<"))
     planes = little.view(np.uint8).reshape(description.rows, description.columns, samples, width)
     segments = [
-        bytes(imagecodecs.packbits_encode(np.ascontiguousarray(planes[:, :, sample, width - 1 - byte]), axis=-1))
+        bytes(imagecodecs.packbits_encode(planes[:, :, sample, width - 1 - byte].copy(), axis=-1))
         for sample in range(samples)
         for byte in range(width)
     ]

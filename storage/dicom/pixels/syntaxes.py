@@ -60,6 +60,7 @@ _CODINGS = {
     JPEG_XL_RECOMPRESSION: Coding.JPEG_XL,
     JPEG_XL: Coding.JPEG_XL,
 }
+_NATIVE = frozenset({syntax.EXPLICIT_LITTLE, syntax.DEFLATED})
 _DECODED_ONLY = frozenset({JPEG_BASELINE, JPEG_EXTENDED, *_RETIRED_JPEG, JPEG_XL_RECOMPRESSION})
 # A stream of the first is one of the others as it is.
 _ALSO = {
@@ -80,15 +81,9 @@ def coding_of(transfer_syntax: str) -> Coding | None:
 
 def is_encoded_here(transfer_syntax: str) -> bool:
     """Whether frames can be made in this syntax, always without loss."""
-    return coding_of(transfer_syntax) is not None and transfer_syntax not in _DECODED_ONLY
+    return transfer_syntax in _NATIVE or transfer_syntax in _CODINGS.keys() - _DECODED_ONLY
 
 
 def is_the_same(source: str, target: str) -> bool:
     """Whether each frame in `source` is one in `target` without a change of its bytes."""
-    both_native = syntax.is_native(source) and syntax.is_native(target)
-    return source == target or both_native or target in _ALSO.get(source, ())
-
-
-def is_jpeg_2000(transfer_syntax: str) -> bool:
-    """Whether it is JPEG 2000 of any part, which has a colour transform of its own."""
-    return coding_of(transfer_syntax) in (Coding.JPEG_2000, Coding.HTJ2K)
+    return source == target or target in _ALSO.get(source, ()) or (syntax.is_native(source) and target in _NATIVE)

@@ -32,9 +32,20 @@ def transcode(data: bytes, source: str, target: str, description: PixelDescripti
     assert coding is not None and wanted is not None
     if coding in KEEPING_CELLS and wanted in KEEPING_CELLS:
         return _repacked(data, coding, wanted, description)
+    if description.has_embedded_overlays:
+        return _with_overlays(data, source, target, description)
     decoded = decode(data, source, description)
     encoded = encode(decoded.array, decoded.description, target)
     return Transcoded(encoded, coded(decoded.description, target))
+
+
+def _with_overlays(data: bytes, source: str, target: str, description: PixelDescription) -> Transcoded:
+    """Taking all bits of a cell for stored ones, so that the overlays in the others come along."""
+    stored, high_bit = description.stored, description.high_bit
+    whole = replace(description, stored=description.allocated, high_bit=description.allocated - 1)
+    decoded = decode(data, source, whole)
+    encoded = encode(decoded.array, decoded.description, target)
+    return Transcoded(encoded, replace(coded(decoded.description, target), stored=stored, high_bit=high_bit))
 
 
 def _repacked(data: bytes, coding: Coding, wanted: Coding, description: PixelDescription) -> Transcoded:
