@@ -94,7 +94,15 @@ _upkeep_stalled = Gauge(
 )
 _doomed_waiting = Gauge(
     "gateway_doomed_objects",
-    "Objects that are due to be deleted and are not yet, as far as the sweeper looked.",
+    "Objects that are due to be deleted and are not yet, by store; of the 100,000 that have waited longest.",
+    ["store"],
+    multiprocess_mode="mostrecent",
+    registry=_REGISTRY,
+)
+_doomed_late = Gauge(
+    "gateway_doomed_seconds",
+    "Time since the first of them was to be deleted, by store; 0: none waits.",
+    ["store"],
     multiprocess_mode="mostrecent",
     registry=_REGISTRY,
 )
@@ -209,10 +217,15 @@ def upkeep_stalled(act: str, stalled: bool) -> None:
     _upkeep_stalled.labels(act).set(stalled)
 
 
-def swept(objects: int, left: int) -> None:
-    """Doomed objects were deleted; so many are due and `left`."""
+def swept(objects: int) -> None:
+    """Doomed objects were deleted."""
     _swept.inc(objects)
-    _doomed_waiting.set(left)
+
+
+def doomed(store: str, objects: int, seconds: float) -> None:
+    """So many are due in a store and not deleted yet, the first of them for so long."""
+    _doomed_waiting.labels(store).set(objects)
+    _doomed_late.labels(store).set(seconds)
 
 
 def copy_lag(seconds: float) -> None:

@@ -4,7 +4,7 @@ What is acknowledged is durable first and findable second. See docs/decisions/00
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from contextlib import contextmanager
 from itertools import chain
 from threading import BoundedSemaphore
@@ -26,7 +26,7 @@ from gateway.archive.parts import (
     value,
     whole,
 )
-from gateway.archive.places import Places
+from gateway.archive.places import SPOOL, Places
 from gateway.archive.tombstones import Tombstone
 from gateway.config import Ingest
 from gateway.security.caller import Caller
@@ -42,7 +42,6 @@ from storage.objects import keys
 from storage.packs import PackedInstance
 
 _TURN_SECONDS = 5.0  # how long a store waits for its turn before it is refused
-_EVER, _MAX_DOOMED = 1 << 62, 1 << 20
 _ATTEMPTS = 8  # to read an instance that is replaced while it is looked up
 
 _log = log.get(__name__)
@@ -193,14 +192,18 @@ class LocalArchive:
         after, when nobody can be reading them any more.
         """
         series = {one.identity.series_uid for one in self._index.locate(scope)}  # raises NotFound
-        names = chain(*(self._names(scope, series_uid) for series_uid in sorted(series)), self._names_of_doomed(scope))
-        tombstone = tombstones.put(self._places.archive, Tombstone.of(scope, self._clock(), names))
+        of_series = (self._names(scope, series_uid) for series_uid in sorted(series))
+        names = frozenset(chain(*of_series, self._names_of_doomed(scope)))
+        key = tombstones.new_key(scope)
         try:
+            tombstones.put(self._places.archive, Tombstone.of(scope, self._clock(), names), key)
             removed = self._index.remove(scope)
-        except StorageError:
-            self._withdraw(tombstone, scope)
+        except NotFound:
             raise
+        except StorageError as error:
+            raise self._withdrawn(key, scope, error) from error
         self._deleted()
+        self._name_late(scope, names, removed)
         return removed
 
     def _names(self, scope: Scope, series_uid: str) -> Iterator[bytes]:
@@ -214,20 +217,33 @@ class LocalArchive:
 
     def _names_of_doomed(self, scope: Scope) -> Iterator[bytes]:
         """Of loose objects that were sealed just now and are still there."""
-        for location in self._index.doomed(_EVER, _MAX_DOOMED):
+        for location in self._index.doomed_of(Scope(scope.study_uid, scope.series_uid)):
             found = keys.instance_of_spool(location.key)
-            if found and found[0] == scope.study_uid and scope.sop_uid in (None, found[2]):
+            if found and scope.sop_uid in (None, found[2]):
                 yield tombstones.object_name(location.key)
 
-    def _withdraw(self, tombstone: str, scope: Scope) -> None:
-        """Take back what was said, when nothing was deleted; as long as that is not known, it stays."""
+    def _withdrawn(self, key: str, scope: Scope, error: StorageError) -> StorageError:
+        """Take back what was said, when nothing was deleted; what to tell. As long as that is not known, or cannot be
+        taken back, it stands, and `UnfinishedDeletions` sees to it.
+        """
         try:
             self._index.locate(scope)
-            self._places.archive.delete([tombstone])
-        except NotFound:
+            self._places.archive.delete([key])
+        except StorageError as problem:
+            _log.warning("a deletion that failed may still be announced", key=key, error=type(problem).__name__)
+            return Unavailable(f"{error}; the deletion may stand all the same: then a gateway ends it in ten minutes")
+        return error
+
+    def _name_late(self, scope: Scope, names: Set[bytes], removed: Removed) -> None:
+        """Another tombstone for loose objects that came after the first was made, and are removed with the rest."""
+        spooled = [one.key for one in removed.locations if one.store == SPOOL]
+        late = [name for name in map(tombstones.object_name, spooled) if name not in names]
+        if not late:
             return
-        except StorageError as error:
-            _log.warning("a deletion that failed is still announced", key=tombstone, error=type(error).__name__)
+        try:
+            tombstones.put(self._places.archive, Tombstone.of(scope, self._clock(), late))
+        except StorageError as error:  # it is deleted, and the objects go soon: until then a rebuild would find them
+            _log.warning("objects were deleted that no tombstone names", count=len(late), why=str(error))
 
     def check(self) -> str:
         """See `Archive`."""

@@ -2,10 +2,12 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from threading import Event
 
 from gateway import log, metrics
 from gateway.archive.clock import SECOND, microseconds
+from gateway.archive.deleting import Deleting, Refusals
 from gateway.archive.leases import Busy, SeriesLease
 from gateway.archive.places import ARCHIVE, COPY
 from gateway.archive.steps import SWEPT, Hook, Stopped, unwatched
@@ -24,7 +26,8 @@ class Sweeper:
     """Deletes what the index has doomed: loose objects many at a time, each pack under the lease of its series, when
     the index still does not name it. A pack of the archive goes from its copy too. `deleted` is told its key.
 
-    What is doomed in a store that is not among `stores` waits for a worker that has it.
+    What is doomed in a store that is not among `stores` waits for a worker that has it. `refusals` are objects that
+    cannot be deleted though their store is in order: each rests, and holds up no other.
     """
 
     def __init__(
@@ -38,6 +41,7 @@ class Sweeper:
         at: Hook = unwatched,
         deleted: Callable[[str], None] = lambda key: None,
     ) -> None:
+        self.refusals = Refusals(clock)
         self._index = index
         self._stores = stores
         self._grace = int(grace_seconds * SECOND)
@@ -49,74 +53,80 @@ class Sweeper:
         self._told_of: set[str] = set()
 
     def run_once(self) -> int:
-        """Delete up to 1,000 objects that are due; how many went. A store that does not answer is left alone for the
-        rest of the run and holds up no other; what it said is raised in the end (Unavailable).
-        """
-        before = self._clock() - self._grace
-        due = [one for store in self._stores for one in self._index.doomed(before, _AT_ONCE + self._left, store=store)]
-        troubles: dict[str, StorageError] = {}
-        gone = self._sweep_loose([one for one in due if keys.series_of_pack(one.key) is None], troubles)
-        for location in due:
-            series = keys.series_of_pack(location.key)
-            if series is not None:
-                gone += self._sweep_pack(location, *series, troubles)
-        self._left = min(len(due) - gone, _MAX_LEFT)
-        metrics.swept(gone, self._left + self._out_of_reach(before))
+        """As `sweep`; how many went. What a store that does not answer said is raised in the end (Unavailable)."""
+        gone, troubles = self.sweep()
         for error in troubles.values():
             raise error
         return gone
 
-    def _out_of_reach(self, before: int) -> int:
-        """How many (of the first 1,000) lie in stores that this worker does not have; each store is told of once."""
-        others = [one.store for one in self._index.doomed(before, _AT_ONCE) if one.store not in self._stores]
-        for store in set(others) - self._told_of:
+    def sweep(self) -> tuple[int, Mapping[str, StorageError]]:
+        """Delete up to 1,000 objects of each store that are due: how many went, and the stores that do not answer: such
+        a one is left alone for the rest of the run and holds up no other. Raises Unavailable when the index does not.
+        """
+        before = self._clock() - self._grace
+        limit = _AT_ONCE + self._left
+        found = [one for store in self._stores for one in self._index.doomed(before, limit, store=store)]
+        due = [one for one in found if not self.refusals.rests(one)]
+        deleting = Deleting(self._stores, self.refusals)
+        gone = self._sweep_loose([one for one in due if keys.series_of_pack(one.key) is None], deleting)
+        for location in due:
+            series = keys.series_of_pack(location.key)
+            if series is not None:
+                gone += self._sweep_pack(location, *series, deleting)
+        self._left = min(len(found) - gone, _MAX_LEFT)
+        deleting.tell()
+        self._tell(gone, before)
+        return gone, deleting.troubles
+
+    def _tell(self, gone: int, before: int) -> None:
+        """Say in the metrics what waits; of each store that this worker does not have in the log too, once."""
+        overdue = {one.store: one for one in self._index.overdue(before)}
+        for store in overdue.keys() - self._stores.keys() - self._told_of:
             self._told_of.add(store)
             _log.warning("objects are to be deleted in a store that is not configured here", store=store)
-        return len(others)
+        metrics.swept(gone)
+        for store in {*self._stores, *self._told_of}:
+            one = overdue.get(store)
+            late = 0 if one is None else self._clock() - one.oldest_at
+            metrics.doomed(store, 0 if one is None else one.objects, late / SECOND)
 
-    def _sweep_loose(self, locations: Sequence[Location], troubles: dict[str, StorageError]) -> int:
+    def _sweep_loose(self, locations: Sequence[Location], deleting: Deleting) -> int:
         by_store: dict[str, list[Location]] = defaultdict(list)
         for location in locations:
             by_store[location.store].append(location)
         gone = 0
         for store, found in by_store.items():
-            if self._delete([store], [location.key for location in found], troubles):
-                self._forget(found)
-                gone += len(found)
+            if deleted := deleting.delete(store, found):
+                self._forget(deleted)
+                gone += len(deleted)
         return gone
 
-    def _sweep_pack(
-        self, location: Location, study_uid: str, series_uid: str, troubles: dict[str, StorageError]
-    ) -> int:
+    def _sweep_pack(self, location: Location, study_uid: str, series_uid: str, deleting: Deleting) -> int:
         """1 when it is done with: gone, or named again. The lease keeps out whoever is about to name it."""
         if self._stop.is_set():
             raise Stopped
-        copies = [COPY] if location.store == ARCHIVE and COPY in self._stores else []
-        stores = [location.store, *copies]
-        if not troubles.keys().isdisjoint(stores):
+        if location.store in deleting.troubles:
             return 0
         try:
             with SeriesLease(self._index, study_uid, series_uid) as lease:
                 if not self._index.names(location.key):
                     lease.check()
-                    if not self._delete(stores, [location.key], troubles):
+                    if not deleting.delete(location.store, [location]):
                         return 0
                     self._deleted(location.key)
+                    self._sweep_copy(location, deleting)
                 self._forget([location])
         except Busy:
             return 0
         return 1
 
-    def _delete(self, names: Sequence[str], doomed: Sequence[str], troubles: dict[str, StorageError]) -> bool:
-        """Whether they are gone from all these stores."""
-        for name in names:
-            try:
-                self._stores[name].delete(doomed)
-            except StorageError as error:
-                metrics.upkeep_failed("sweep")
-                troubles[name] = error
-                return False
-        return True
+    def _sweep_copy(self, location: Location, deleting: Deleting) -> None:
+        """Of a pack that is gone from the archive; a copy that cannot go now is doomed by itself."""
+        if location.store != ARCHIVE or COPY not in self._stores:
+            return
+        copy = replace(location, store=COPY)
+        if not deleting.delete(COPY, [copy]):
+            self._index.doom([copy], self._clock())
 
     def _forget(self, locations: Sequence[Location]) -> None:
         self._at(SWEPT)

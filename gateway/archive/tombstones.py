@@ -88,8 +88,13 @@ class Tombstone:
         return at < len(starts) and names[starts[at] : starts[at] + _NAME_BYTES] == name
 
 
-def put(store: ObjectStore, tombstone: Tombstone) -> str:
-    """Make it durable; its key. Raises Exhausted, Unavailable."""
+def new_key(scope: Scope) -> str:
+    """Where a tombstone for this is to lie: no key is used twice."""
+    return keys.tombstone(scope.study_uid, secrets.token_hex(_KEY_BYTES))
+
+
+def put(store: ObjectStore, tombstone: Tombstone, key: str = "") -> str:
+    """Make it durable, under a new key unless one is given; its key. Raises Exhausted, Unavailable."""
     scope = tombstone.scope
     document = {
         "study_uid": scope.study_uid,
@@ -98,7 +103,7 @@ def put(store: ObjectStore, tombstone: Tombstone) -> str:
         "at": tombstone.at,
         "names": None if tombstone.names is None else base64.b64encode(tombstone.names).decode(),
     }
-    key = keys.tombstone(scope.study_uid, secrets.token_hex(_KEY_BYTES))
+    key = key or new_key(scope)
     store.put(key, [orjson.dumps(document)])
     return key
 

@@ -2,6 +2,7 @@
 
 import getpass
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -25,6 +26,7 @@ _LATER = (
     "with other instances in them when these are written anew"
 )
 _NOW = "found no more, and the bytes are gone from spool, archive and copies"
+_NOT_YET = "found no more, but not all bytes are gone"
 
 
 def delete(
@@ -53,13 +55,13 @@ def delete(
                 _ask(backend, scope, as_json)
             archive = GuardedArchive(backend.local, RightsPolicy(), backend.audit)
             count = archive.delete(scope, by=by).instances
-            problem = _erase(backend, scope, settings.spool.min_free_bytes) if now else ""
+            left, problem = _erase(backend, scope, settings.spool.min_free_bytes) if now else ({}, "")
     except (ConfigError, StorageError, OSError) as error:
         tale.end({}, "", NOT_DELETED, in_words(error))
         raise typer.Exit(NOT_DELETED) from None
     status = NOT_ERASED if problem else 0
-    line = f"{count} instances deleted: {_NOW if now and not problem else _LATER}"
-    tale.end({"instances": count, "bytes_gone": now and not problem}, line, status, problem)
+    line = f"{count} instances deleted: {_NOT_YET if problem else _NOW if now else _LATER}"
+    tale.end({"instances": count, "bytes_gone": now and not problem, "left": left}, line, status, problem)
     raise typer.Exit(status)
 
 
@@ -86,12 +88,15 @@ def _is_asked() -> bool:
     return sys.stdin.isatty()
 
 
-def _erase(backend: Backend, scope: Scope, min_free_bytes: int) -> str:
-    """What keeps bytes from being gone, "" when nothing does."""
+def _erase(backend: Backend, scope: Scope, min_free_bytes: int) -> tuple[Mapping[str, str], str]:
+    """Where bytes are left, by store, and why; and what to say of it, "" when they are gone."""
     try:
-        erase(backend.places, backend.index, scope, min_free_bytes=min_free_bytes)
+        left = erase(backend.places, backend.index, scope, min_free_bytes=min_free_bytes)
+        if left:
+            where = ", ".join(f"{store} ({why})" for store, why in left.items())
+            return left, f"bytes are left in {where}; the gateway goes on with it"
         if isinstance(backend.index, SqliteIndex) and not backend.index.empty_journal():
-            return "somebody is reading the index: what was deleted stays in its journal until the gateway empties that"
+            return {}, "somebody is reading the index: its journal keeps what was deleted until the gateway empties it"
     except (StorageError, OSError) as error:
-        return f"not all bytes are gone: {in_words(error)}; the gateway goes on with it"
-    return ""
+        return {}, f"not all bytes are gone: {in_words(error)}; the gateway goes on with it"
+    return {}, ""

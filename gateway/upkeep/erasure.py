@@ -1,7 +1,7 @@
 """Sees to it that the bytes of what was deleted are gone, without waiting for the workers of a gateway."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from gateway.archive.clock import microseconds
 from gateway.archive.compactor import Compactor
@@ -9,14 +9,13 @@ from gateway.archive.leases import Busy
 from gateway.archive.places import ARCHIVE, Places
 from gateway.archive.sweeper import GRACE_SECONDS, Sweeper
 from storage.dicom.identity import Scope
-from storage.errors import Conflict, Unavailable
+from storage.errors import Conflict, StorageError, Unavailable
 from storage.index import PackingIndex
-from storage.objects import keys
+from storage.objects import Location
 from storage.packs import Pack
 from storage.packs.documents import PackDocuments
 
 _ROUNDS, _PAUSE_SECONDS = 900, 1.0
-_MAX_DOOMED = 1 << 20
 
 
 def erase(
@@ -28,8 +27,9 @@ def erase(
     grace_seconds: float = GRACE_SECONDS,
     clock: Callable[[], int] = microseconds,
     pause: Callable[[float], None] = time.sleep,
-) -> None:
-    """Compact and sweep, as the workers do, until no object of these series holds anything that was deleted.
+) -> Mapping[str, str]:
+    """Compact and sweep, as the workers do, until no object of these series holds anything that was deleted. Where that
+    cannot be now, by store, and why: empty when the bytes are gone.
 
     Who is reading keeps the `grace_seconds`. A gateway may run beside it. Raises Exhausted, Unavailable, also when
     others were at it for a quarter of an hour: then its workers go on.
@@ -44,10 +44,15 @@ def erase(
                 compactor.compact(pack)
             except (Busy, Conflict):
                 continue  # another is at it: look again
-        if not sweeper.run_once():
-            if not any(_wasteful(index, series)) and not _is_doomed(index, series, clock()):
-                return
-            pause(_PAUSE_SECONDS)
+        gone, troubles = sweeper.sweep()
+        if gone:
+            continue
+        if not any(_wasteful(index, series)):
+            waiting = index.doomed_of(series, due_before=clock())
+            left = [(one.store, _why(one, places, sweeper, troubles)) for one in waiting]
+            if all(why for _, why in left):
+                return dict(left)
+        pause(_PAUSE_SECONDS)
     raise Unavailable("others are still at these series; a gateway that runs removes the rest")
 
 
@@ -56,12 +61,11 @@ def _wasteful(index: PackingIndex, series: Scope) -> Iterator[Pack]:
     return (pack for pack in index.packs(series) if pack.positions is not None)
 
 
-def _is_doomed(index: PackingIndex, series: Scope, now: int) -> bool:
-    """Whether something of the series is to be deleted by now."""
-    return any(_is_of(location.key, series) for location in index.doomed(now, _MAX_DOOMED))
-
-
-def _is_of(key: str, series: Scope) -> bool:
-    loose = keys.instance_of_spool(key)
-    found = keys.series_of_pack(key) or (loose[:2] if loose else None)
-    return found is not None and found[0] == series.study_uid and series.series_uid in (None, found[1])
+def _why(location: Location, places: Places, sweeper: Sweeper, troubles: Mapping[str, StorageError]) -> str:
+    """What keeps an object from being deleted; "" when it need only be waited for."""
+    if location.store not in places.stores:
+        return "this store is not configured here"
+    if location.store in troubles:
+        return str(troubles[location.store])
+    refused = sweeper.refusals.why(location)
+    return f"{location.key}: {refused}" if refused else ""

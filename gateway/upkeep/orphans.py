@@ -2,8 +2,6 @@
 that was not deleted is never doomed.
 """
 
-import threading
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 
@@ -21,9 +19,6 @@ from storage.objects import Location, ObjectMeta, ObjectStore, keys
 from storage.packs.read import read_manifest
 
 YOUNG_SECONDS = 3600  # an object so young may be about to be named
-_DOOMED_FRESH_SECONDS = 1.0
-_EVER = 1 << 62
-_MAX_DOOMED = 1 << 20
 
 _NEEDLESS = "nothing needs it"
 _UNKNOWN = "nothing names it"
@@ -52,21 +47,18 @@ class Orphans:
         self._repair = repair
         self._clock = clock
         self._damaged = damaged
-        self._lock = threading.Lock()
-        self._doomed: frozenset[tuple[str, str]] = frozenset()
-        self._doomed_until = 0.0
 
     def packs(self, metas: Sequence[ObjectMeta]) -> list[Checked]:
         """Look at the pack objects of a series."""
         series = keys.series_of_pack(metas[0].key)
         named = {pack.location.key for pack in self._index.packs(Scope(*series))} if series else set()
-        return self._each(ARCHIVE, metas, named, lambda meta: self._pack(ARCHIVE, meta, series))
+        return self._each(ARCHIVE, series, metas, named, lambda meta: self._pack(ARCHIVE, meta, series))
 
     def copies(self, metas: Sequence[ObjectMeta]) -> list[Checked]:
         """Look at copies of packs of a series; of one whose original is there too, that tells what is to be done."""
         series = keys.series_of_pack(metas[0].key)
         named = {pack.location.key for pack in self._index.packs(Scope(*series))} if series else set()
-        return self._each(COPY, metas, named, lambda meta: self._copy(meta, series))
+        return self._each(COPY, series, metas, named, lambda meta: self._copy(meta, series))
 
     def _copy(self, meta: ObjectMeta, series: tuple[str, str] | None) -> Checked:
         with suppress(NotFound):
@@ -99,8 +91,9 @@ class Orphans:
     def loose(self, metas: Sequence[ObjectMeta]) -> list[Checked]:
         """Look at the loose objects of a series."""
         found = keys.instance_of_spool(metas[0].key)
-        named = {one.location.key for one in self._index.loose(found[0], found[1])} if found else set()
-        return self._each(SPOOL, metas, named, self._loose)
+        series = found[:2] if found else None
+        named = {one.location.key for one in self._index.loose(*series)} if series else set()
+        return self._each(SPOOL, series, metas, named, self._loose)
 
     def _loose(self, meta: ObjectMeta) -> Checked:
         store = self._places.spool
@@ -130,15 +123,20 @@ class Orphans:
         return _finding(SPOOL, meta.key, what, advice, repaired=True)
 
     def _each(
-        self, store: str, metas: Sequence[ObjectMeta], named: set[str], look: Callable[[ObjectMeta], Checked]
+        self,
+        store: str,
+        series: tuple[str, str] | None,
+        metas: Sequence[ObjectMeta],
+        named: set[str],
+        look: Callable[[ObjectMeta], Checked],
     ) -> list[Checked]:
         """Those that nothing names: looked at when they are old enough to be named, and not to be deleted."""
         before = self._clock() - YOUNG_SECONDS * SECOND
+        unnamed = [meta for meta in metas if meta.key not in named]
+        doomed = self._doomed(store, series) if unnamed else set()  # after it was not named: that is their order
         found = []
-        for meta in metas:
-            if meta.key in named:
-                continue
-            if self._is_doomed(store, meta.key):
+        for meta in unnamed:
+            if meta.key in doomed:
                 found.append(Checked(meta.key, passed=Passed.DOOMED))
             elif meta.modified_at >= before:
                 again_at = meta.modified_at + YOUNG_SECONDS * SECOND
@@ -147,13 +145,11 @@ class Orphans:
                 found.append(look(meta))
         return found
 
-    def _is_doomed(self, store: str, key: str) -> bool:
-        with self._lock:
-            if (store, key) not in self._doomed and time.monotonic() > self._doomed_until:
-                doomed = self._index.doomed(_EVER, _MAX_DOOMED)
-                self._doomed = frozenset((location.store, location.key) for location in doomed)
-                self._doomed_until = time.monotonic() + _DOOMED_FRESH_SECONDS
-            return (store, key) in self._doomed
+    def _doomed(self, store: str, series: tuple[str, str] | None) -> set[str]:
+        """The keys of all that is to be deleted of a series."""
+        if series is None:
+            return set()
+        return {location.key for location in self._index.doomed_of(Scope(*series)) if location.store == store}
 
     def _versions(self, study_uid: str, series_uid: str) -> set[tuple[str, bytes]]:
         """All that the index names in a series."""

@@ -12,6 +12,8 @@ from storage.dicom.query import Query
 from storage.objects import Location as Location
 from storage.packs import Blocks, Pack, PackedInstance
 
+EVER = 1 << 62  # a time after all others
+
 
 class Outcome(StrEnum):
     """What adding an instance did."""
@@ -135,6 +137,15 @@ class Backlog:
     instances: int
     bytes: int
     oldest_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Overdue:
+    """Objects of one store that are doomed and still there: how many, and when the first of them was to go."""
+
+    store: str
+    objects: int
+    oldest_at: int  # microseconds since 1970-01-01 UTC
 
 
 class Documents(Protocol):
@@ -289,6 +300,14 @@ class PackingIndex(MetadataIndex, Protocol):
         """Objects (of one store, or of any) to be removed by now, without those that a pack names after all. Their
         lengths are not known: 0. A copy that was confirmed is doomed with its pack.
         """
+
+    def doomed_of(self, scope: Scope, *, due_before: int = EVER) -> Iterator[Location]:
+        """The same of a study or series, in all stores, by store and key, in bounded memory; unless told otherwise also
+        those that are not due yet.
+        """
+
+    def overdue(self, due_before: int) -> Sequence[Overdue]:
+        """How much was to be removed by then and is not, by store; of the 100,000 that have waited longest."""
 
     def forget(self, locations: Sequence[Location]) -> None:
         """These doomed objects are gone."""

@@ -1,15 +1,20 @@
 """Objects that are doomed: named by nothing, and removed from their store when it is due."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
-from sqlalchemy import bindparam, delete, exists, select
+from sqlalchemy import bindparam, delete, exists, func, select
 from sqlalchemy.dialects.postgresql import insert  # SQLite took over these words of its own accord
 
-from storage.index import Location
+from storage.dicom.identity import Scope
+from storage.index import Location, Overdue
+from storage.index.engine import Engine
 from storage.index.schema import instances, packs, removals, series, studies, versions
 from storage.index.session import Session, constant
 from storage.objects import keys
+
+_PAGE = 1000
+_MOST_COUNTED = 100_000
 
 _NEW = insert(removals).values({name: bindparam(name) for name in ("store", "key", "due_at")})
 # What was to go earlier goes earlier.
@@ -31,6 +36,28 @@ _DUE = (
     .offset(constant(0))
 )
 _DUE_IN_STORE = _DUE.where(removals.c.store == bindparam("store"))
+_OLDEST = _DUE.with_only_columns(removals.c.store, removals.c.due_at).subquery()
+_OVERDUE = (
+    select(_OLDEST.c.store, func.count(), func.min(_OLDEST.c.due_at))
+    .group_by(_OLDEST.c.store)
+    .order_by(_OLDEST.c.store)
+)
+_STORE = (
+    select(removals.c.store)
+    .where(removals.c.store > bindparam("after"))
+    .order_by(removals.c.store)
+    .limit(constant(1))
+    .offset(constant(0))
+)
+_BEHIND = (removals.c.store == bindparam("store")) & (removals.c.key > bindparam("after"))
+_KEY = select(removals.c.key).where(_BEHIND).order_by(removals.c.key).limit(constant(1)).offset(constant(0))
+_BELOW = (
+    select(removals.c.key)
+    .where(_BEHIND, removals.c.key < bindparam("end"), removals.c.due_at < bindparam("due_before"), ~_NAMED)
+    .order_by(removals.c.key)
+    .limit(constant(_PAGE))
+    .offset(constant(0))
+)
 _COPIED_TO = select(packs.c.copied_to).where(packs.c.study_id == bindparam("study"), packs.c.id == bindparam("pack"))
 _NAMES_LOOSE = [
     select(constant(1))
@@ -93,6 +120,52 @@ def due(session: Session, due_before: int, limit: int, store: str | None) -> lis
     else:
         rows = session.run(_DUE_IN_STORE, due_before=due_before, limit=limit, store=store).fetchall()
     return [Location(store, key, 0, 0) for store, key in rows]
+
+
+def overdue(session: Session, due_before: int) -> list[Overdue]:
+    """See `PackingIndex`."""
+    rows = session.run(_OVERDUE, due_before=due_before, limit=_MOST_COUNTED).fetchall()
+    return [Overdue(store, count, oldest_at) for store, count, oldest_at in rows]
+
+
+def of_scope(engine: Engine, scope: Scope, due_before: int) -> Iterator[Location]:
+    """See `PackingIndex.doomed_of`. No transaction lasts from one page to the next."""
+    with engine.reading() as session:
+        ranges = [(store, below) for store in _stores(session) for below in _beginnings(session, store, scope)]
+    for store, beginning in ranges:
+        after, end = beginning, _behind(beginning)
+        while True:
+            with engine.reading() as session:
+                rows = session.run(_BELOW, store=store, after=after, end=end, due_before=due_before).fetchall()
+            yield from (Location(store, key, 0, 0) for (key,) in rows)
+            if len(rows) < _PAGE:
+                break
+            after = rows[-1][0]
+
+
+def _stores(session: Session) -> Iterator[str]:
+    """In which something is doomed."""
+    after = ""
+    while row := session.run(_STORE, after=after).fetchone():
+        yield (after := row[0])
+
+
+def _beginnings(session: Session, store: str, scope: Scope) -> Iterator[str]:
+    """What keys of a study or series begin with: those of its loose objects, and those of its packs, by custodian."""
+    below = f"{scope.study_uid}/" + (f"{scope.series_uid}/" if scope.series_uid else "")
+    yield f"spool/{below}"
+    custodian = "packs/"
+    while row := session.run(_KEY, store=store, after=custodian).fetchone():
+        if not row[0].startswith("packs/"):
+            return
+        found = "/".join(row[0].split("/")[:2]) + "/"
+        yield f"{found}{below}"
+        custodian = _behind(found)
+
+
+def _behind(folder: str) -> str:
+    """What comes after all keys that begin with `folder`, which ends in "/"."""
+    return f"{folder[:-1]}0"
 
 
 def forget(session: Session, locations: Iterable[Location]) -> None:

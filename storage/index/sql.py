@@ -8,6 +8,7 @@ from storage.dicom.identity import Identity, Scope
 from storage.dicom.query import Query
 from storage.errors import Unavailable
 from storage.index import (
+    EVER,
     Added,
     Backlog,
     Change,
@@ -17,6 +18,7 @@ from storage.index import (
     Location,
     LooseInstance,
     LooseSeries,
+    Overdue,
     Page,
     Removed,
     Stored,
@@ -200,6 +202,15 @@ class SqlIndex:
         """See `PackingIndex`. The length of a location is not known: 0."""
         with self._engine.reading() as session:
             return doomed.due(session, due_before, limit, store)
+
+    def doomed_of(self, scope: Scope, *, due_before: int = EVER) -> Iterator[Location]:
+        """See `PackingIndex`."""
+        return doomed.of_scope(self._engine, scope, due_before)
+
+    def overdue(self, due_before: int) -> Sequence[Overdue]:
+        """See `PackingIndex`."""
+        with self._engine.reading() as session:
+            return doomed.overdue(session, due_before)
 
     def forget(self, locations: Sequence[Location]) -> None:
         """See `PackingIndex`."""

@@ -9,7 +9,7 @@ import pytest
 from storage.dicom.identity import Scope
 from storage.dicom.query import Level
 from storage.errors import Conflict, NotFound, Unavailable
-from storage.index import Act, Added, Location, Outcome, PackingIndex, feed
+from storage.index import Act, Added, Location, Outcome, Overdue, PackingIndex, feed
 from storage.objects import keys
 from storage.packs import Pack
 from tests import samples
@@ -724,6 +724,41 @@ class TestWhatIsToBeDone:
         assert [each.key for each in index.doomed(now - HOUR + 1, 10)] == ["k2", "k1"]
         index.forget([*places[1:], places[1]])
         assert [(each.store, each.key) for each in index.doomed(now + 1, 10)] == [("spool", "k0")]
+
+    def test_what_is_doomed_of_a_study_or_series_is_found_among_all(self, index: PackingIndex) -> None:
+        now = soon(0)
+        loose = [f"spool/1.2/1.2.{series}/1.2.{number}.{number:012x}.dcm" for series in (3, 30) for number in range(9)]
+        packs = [f"packs/{custodian}/1.2/1.2.{series}/{7:032x}.zip" for custodian in ("a", "b0") for series in (3, 30)]
+        others = ["spool/1.20/1.2.3/1.2.1.000000000000.dcm", "spool/1.1/1.2.3/1.2.1.000000000000.dcm", "zzz", "-"]
+        others += ["packs/a/1.1/1.2.3/07.zip", "packs/a/1.20/1.2.3/07.zip", "packs/c/1.3/1.2.3/07.zip", "packs/odd"]
+        index.doom([Location("spool", key, 0, 1) for key in loose + others], now)
+        index.doom([Location(store, key, 0, 1) for store in ("archive", "copy") for key in packs + others], now + HOUR)
+        found = [(one.store, one.key) for one in index.doomed_of(Scope("1.2"))]
+        assert found == [(store, key) for store in ("archive", "copy") for key in sorted(packs)] + [
+            ("spool", key) for key in sorted(loose)
+        ]
+        of_series = {one.key for one in index.doomed_of(Scope("1.2", "1.2.3"))}
+        assert of_series == {key for key in loose + packs if "/1.2.3/" in key}
+        assert {one.key for one in index.doomed_of(Scope("1.2"), due_before=now + 1)} == set(loose)
+        assert list(index.doomed_of(Scope("1.2.3"))) == []
+        index.forget(index.doomed(soon(9999), 1000))
+        assert list(index.doomed_of(Scope("1.2"))) == []
+
+    def test_what_is_doomed_of_a_study_is_read_in_pages(self, index: PackingIndex) -> None:
+        keys_of_study = [f"spool/1.2/1.3/1.4.{number:012x}.dcm" for number in range(2100)]
+        index.doom([Location("spool", key, 0, 1) for key in keys_of_study], soon(0))
+        reading = index.doomed_of(Scope("1.2"))
+        first = next(reading)
+        index.forget([Location("spool", key, 0, 1) for key in keys_of_study[1500:1600]])
+        rest = [one.key for one in reading]
+        assert [first.key, *rest] == keys_of_study[:1500] + keys_of_study[1600:]
+
+    def test_what_is_overdue_is_counted_by_store(self, index: PackingIndex) -> None:
+        now = soon(0)
+        for number, store in enumerate(("spool", "spool", "copy", "copy")):
+            index.doom([Location(store, f"k{number}", 0, 1)], now + number)
+        assert index.overdue(now) == []
+        assert index.overdue(now + 3) == [Overdue("copy", 1, now + 2), Overdue("spool", 2, now)]
 
     def test_a_loose_object_that_is_named_is_not_doomed(self, index: PackingIndex, documents: KeptDocuments) -> None:
         made = [instance(1, 1, 1), instance(1, 1, 1, PatientName="Other"), instance(1, 1, 2)]

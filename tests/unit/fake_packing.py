@@ -8,12 +8,14 @@ from itertools import islice
 from storage.dicom.identity import Identity, Scope
 from storage.errors import Conflict, NotFound
 from storage.index import (
+    EVER,
     Added,
     Backlog,
     InstanceRecord,
     LooseInstance,
     LooseSeries,
     Outcome,
+    Overdue,
     Removed,
     Stored,
 )
@@ -252,6 +254,18 @@ class FakePackingIndex:
         self.before("doomed")
         rows = sorted(self.removals.values(), key=lambda row: row[0])
         return [one for due, one in rows if due < due_before and store in (None, one.store)][:limit]
+
+    def doomed_of(self, scope: Scope, *, due_before: int = EVER) -> Iterator[Location]:
+        below = f"/{scope.study_uid}/" + (f"{scope.series_uid}/" if scope.series_uid else "")
+        found = [one for due, one in self.removals.values() if due < due_before and below in one.key]
+        return iter(sorted(found, key=lambda one: (one.store, one.key)))
+
+    def overdue(self, due_before: int) -> Sequence[Overdue]:
+        due: dict[str, list[int]] = {}
+        for at, one in self.removals.values():
+            if at < due_before:
+                due.setdefault(one.store, []).append(at)
+        return [Overdue(store, len(at), min(at)) for store, at in sorted(due.items())]
 
     def _doom_copies(self, pack: Pack) -> None:
         copies = [replace(pack.location, store=to) for pack_id, to in self.copies if pack_id == pack.pack_id]

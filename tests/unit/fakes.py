@@ -93,6 +93,9 @@ class MemoryIndex:
     def doomed(self, due_before: int, limit: int) -> Sequence[Location]:
         return self.removals[:limit]
 
+    def doomed_of(self, scope: Scope) -> Iterator[Location]:
+        return iter([location for location in self.removals if f"/{scope.study_uid}/" in location.key])
+
     def forget(self, locations: Sequence[Location]) -> None:
         self.removals = [location for location in self.removals if location not in locations]
 

@@ -1,6 +1,8 @@
 """`gateway delete`: who is asked, what is gone when, what the audit keeps, and the exit status."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,14 +12,17 @@ from typer.testing import CliRunner, Result
 
 import gateway.cli.delete as command
 from gateway.archive.clock import microseconds
+from gateway.archive.places import Places
 from gateway.cli import app
 from gateway.cli.closed_doors import opened
 from gateway.config import load
 from gateway.upkeep.erasure import erase
 from storage.dicom.identity import Scope
 from storage.errors import NotFound, Unavailable
+from storage.objects.memory import MemoryStore
 from tests import samples
 from tests.sealing import Archive
+from tests.unit.fakes import WatchedStore
 
 STUDY = f"{samples.ROOT}.1"
 SERIES, INSTANCE = f"{STUDY}.1", f"{STUDY}.1.2"
@@ -145,6 +150,45 @@ def test_when_the_store_goes_away_it_is_deleted_and_the_bytes_are_not_gone(
     with opened(load(None, {"data": data})) as backend:
         erase(backend.places, backend.index, Scope(STUDY), grace_seconds=0.0)
     assert holding(data, STUDY) == []
+
+
+def away(method: str, key: str) -> None:
+    raise Unavailable("no route to host")
+
+
+def test_while_the_copy_is_away_all_other_bytes_go_and_it_says_what_is_left(
+    data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_copy(places: Places, *rest: Any, **named: Any) -> Mapping[str, str]:
+        copy = WatchedStore(MemoryStore(), away)
+        return erase(replace(places, copy=copy), *rest, grace_seconds=0.0, **named)
+
+    monkeypatch.setattr(command, "erase", without_copy)
+    result = delete(STUDY, "--yes", "--now", "--data", data, "--json")
+    told = json.loads(result.stdout)["summary"]
+    assert (result.exit_code, told["instances"], told["bytes_gone"]) == (1, 6, False)
+    assert told["left"] == {"copy": "no route to host"}
+    assert told["problem"] == "bytes are left in copy (no route to host); the gateway goes on with it"
+    assert holding(data, STUDY) == []
+
+
+def test_what_cannot_be_deleted_is_named_and_not_waited_for(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys: list[str] = []
+
+    def locked(method: str, key: str) -> None:
+        if method == "delete" and key.startswith("packs/"):
+            keys.append(key)
+            raise Unavailable("the object is locked")
+
+    def with_locked(places: Places, *rest: Any, **named: Any) -> Mapping[str, str]:
+        archive = WatchedStore(places.archive, locked)
+        return erase(replace(places, archive=archive), *rest, grace_seconds=0.0, **named)
+
+    monkeypatch.setattr(command, "erase", with_locked)
+    result = delete(STUDY, "--yes", "--now", "--data", data)
+    assert result.exit_code == 1
+    assert result.stdout == "6 instances deleted: found no more, but not all bytes are gone\n"
+    assert f"bytes are left in archive ({keys[0]}: the object is locked)" in result.stderr
 
 
 def test_while_another_is_at_the_series_it_waits(data: Path) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.archive import AS_STORED, Expected, Receipt, high_water, local, tombstones
 from gateway.archive.high_water import HighWater
@@ -15,10 +16,11 @@ from gateway.archive.local import LocalArchive
 from gateway.compose_archive import open_archive
 from gateway.config import Config, Ingest, Spool
 from gateway.security.caller import Caller, Right
-from storage.dicom.identity import Scope
+from storage.dicom.identity import Identity, Scope
 from storage.dicom.query import Level, Query
 from storage.errors import Conflict, Exhausted, Fault, Invalid, NotFound, Unavailable
 from storage.index import Added, Backlog, Contents, InstanceRecord, MetadataIndex, Outcome
+from storage.objects import Location
 from storage.objects.disk import DiskStore
 from storage.objects.memory import MemoryStore
 from tests import samples
@@ -493,6 +495,70 @@ def test_a_deletion_that_may_have_been_done_stays_announced(house: House, monkey
     assert len(list(tombstones.scan(house.packs))) == 1
 
 
+@pytest.mark.parametrize("trouble", ["the archive goes away", "the index goes away"])
+def test_a_deletion_that_failed_and_may_be_finished_says_so(
+    house: House, monkeypatch: pytest.MonkeyPatch, trouble: str
+) -> None:
+    house.store(samples.part10(samples.ct()))
+    down = fail(Unavailable("down"))
+
+    def break_down(scope: Scope) -> Any:
+        if trouble == "the archive goes away":
+            house.packs.before = down
+        else:
+            monkeypatch.setattr(house.index, "locate", down)
+        raise Unavailable("the index did not answer")
+
+    with monkeypatch.context() as patch, capture_logs() as logs:
+        patch.setattr(house.index, "remove", break_down)
+        with pytest.raises(Unavailable, match="did not answer; the deletion may stand all the same"):
+            house.archive.delete(ONE, by=BY)
+    [(key, stone)] = tombstones.scan(house.packs.inner)
+    assert (stone.scope, [line["key"] for line in logs]) == (ONE, [key])
+
+
+def test_a_tombstone_of_which_it_is_not_known_whether_it_was_put_is_taken_back(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.store(samples.part10(samples.ct()))
+    put = house.packs.put
+
+    def put_and_fail(key: str, *what: Any) -> Any:
+        put(key, *what)
+        raise Unavailable("the answer was lost")
+
+    monkeypatch.setattr(house.packs, "put", put_and_fail)
+    with pytest.raises(Unavailable, match=r"the answer was lost$"):
+        house.archive.delete(ONE, by=BY)
+    assert list(house.packs.scan()) == []
+    assert len(house.retrieved()) == 1
+
+
+@pytest.mark.parametrize("can_be_said", [True, False])
+def test_what_is_stored_while_it_is_deleted_is_named_by_a_tombstone_too(
+    house: House, monkeypatch: pytest.MonkeyPatch, can_be_said: bool
+) -> None:
+    house.store(samples.part10(samples.ct()))
+    remove = house.index.remove
+
+    def store_first(scope: Scope) -> Any:
+        house.store(samples.part10(samples.ct(number=2)))
+        if not can_be_said:
+            house.packs.before = fail(Unavailable("the archive is away"))
+        return remove(scope)
+
+    monkeypatch.setattr(house.index, "remove", store_first)
+    with capture_logs() as logs:
+        removed = house.archive.delete(Scope(ONE.study_uid), by=BY)
+    assert (removed.instances, house.deletions) == (2, 1)
+    stones = [stone for _, stone in tombstones.scan(house.packs.inner)]
+    identity = Identity(ONE.study_uid, f"{ONE.study_uid}.1", f"{ONE.study_uid}.1.2", samples.CT)
+    late = [location.key for location in removed.locations if f"{identity.sop_uid}." in location.key]
+    assert [any(stone.covers_object(identity, key, 1 << 60) for stone in stones) for key in late] == [can_be_said]
+    assert [line.get("count") for line in logs] == ([] if can_be_said else [1])
+    assert len(stones) == (2 if can_be_said else 1)
+
+
 def test_nothing_is_deleted_when_that_cannot_be_said_beside_the_packs(house: House) -> None:
     house.store(samples.part10(samples.ct()))
     house.packs.before = fail(Unavailable("the archive is away"))
@@ -500,6 +566,28 @@ def test_nothing_is_deleted_when_that_cannot_be_said_beside_the_packs(house: Hou
         house.archive.delete(ONE, by=BY)
     assert len(house.retrieved()) == 1
     assert house.deletions == 0
+
+
+def test_what_waits_to_be_removed_elsewhere_is_not_read_to_delete(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.store(samples.part10(samples.ct()))
+    monkeypatch.setattr(house.index, "doomed", fail(AssertionError("all that waits")))
+    assert house.archive.delete(ONE, by=BY).instances == 1
+
+
+@pytest.mark.parametrize("scope", [Scope(ONE.study_uid), Scope(ONE.study_uid, ONE.series_uid), ONE])
+def test_loose_objects_that_were_sealed_just_now_are_named_by_the_tombstone(house: House, scope: Scope) -> None:
+    house.store(samples.part10(samples.ct()))
+    (key,) = house.keys
+    named = samples.part10(samples.ct(number=2))
+    house.index.doom([Location("spool", key.replace(".dcm", "0.dcm"), 0, 1)], 0)
+    house.store(named)
+    house.archive.delete(scope, by=BY)
+    [(_, stone)] = tombstones.scan(house.packs)
+    identity = Identity(ONE.study_uid, ONE.series_uid or "", ONE.sop_uid or "", samples.CT)
+    assert stone.covers_object(identity, key.replace(".dcm", "0.dcm"), 1 << 60)
+    assert not stone.covers_object(identity, key.replace(".dcm", "1.dcm"), 1 << 60)
 
 
 def test_deleting_what_is_not_there_says_nothing(house: House) -> None:
