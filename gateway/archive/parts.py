@@ -11,7 +11,7 @@ from storage.dicom import syntax
 from storage.dicom.frames import FrameTable, Layout, Span
 from storage.dicom.identity import Identity
 from storage.dicom.instance import BulkValue
-from storage.errors import Invalid, NotFound, Unavailable
+from storage.errors import Invalid, NotFound
 from storage.index import Contents, Stored
 from storage.objects import Body
 from storage.packs import Damaged
@@ -63,20 +63,20 @@ class StoredPart:
         return self._reading.length
 
     def open(self) -> Body:
-        """Open the object; raises Unavailable when it is not there or not as long as it was when it was stored."""
+        """Open the object; raises Damaged when it is not there or not as long as it was when it was stored."""
         if self._body is None:
             try:
                 self._body = self._store.get(self._key, self._reading.span)
             except (NotFound, Invalid) as error:
                 _tell("it is missing or cut short", self._key)
-                raise Unavailable("the stored object of an instance is missing or cut short") from error
+                raise Damaged("the stored object of an instance is missing or cut short", key=self._key) from error
             except Damaged as error:
                 _tell(str(error), error.key or self._key)
                 raise
         return self._body
 
     def chunks(self) -> Iterator[bytes]:
-        """See `Part`. Raises Unavailable rather than ending short."""
+        """See `Part`. Raises Damaged or Unavailable rather than ending short."""
         left = self.length
         try:
             body = self.open()
@@ -94,7 +94,7 @@ class StoredPart:
             self.close()
         if left:
             _tell("it does not hold what the index says", self._key)
-            raise Unavailable("the stored object of an instance does not hold what the index says")
+            raise Damaged("the stored object of an instance does not hold what the index says", key=self._key)
 
     def close(self) -> None:
         """See `Part`."""

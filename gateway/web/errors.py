@@ -15,6 +15,7 @@ from gateway import log
 from gateway.security.policy import Forbidden, Unauthenticated
 from gateway.web import media
 from storage.errors import Conflict, Exhausted, Fault, Invalid, NotAcceptable, NotFound, StorageError, Unavailable
+from storage.packs import Damaged
 
 RETRY_AFTER_SECONDS = 5
 
@@ -51,6 +52,8 @@ def response(error: Exception) -> Response:
             return _body(status, str(error.fault), str(error))
         case HTTPException():
             return _body(error.status_code, _WORDS.get(error.status_code, "http"), error.detail, error.headers)
+        case Damaged():
+            return _body(503, "damaged", f"{error}; it stays so until the operator has run `gateway verify --repair`")
         case StorageError() | Unauthenticated() | Forbidden():
             for kind, (status, word) in _STATUSES.items():
                 if isinstance(error, kind):  # or a kind of it that tells more to those below

@@ -81,7 +81,7 @@ class PackDocuments:
             with self._inflating:
                 return _Documents(documents_of(compressed))
         except NotFound as error:
-            raise Unavailable("the pack with the metadata of a series is not there") from error
+            raise Damaged("the pack with the metadata of a series is not there", key=location.key) from error
         except (Invalid, ValueError) as error:
             raise Damaged("the metadata of a pack is not what was stored", key=location.key) from error
 

@@ -14,6 +14,7 @@ import structlog
 from pydicom.encaps import encapsulate
 
 from storage.errors import NotFound, Unavailable
+from storage.packs import Damaged
 from tests import samples
 from tests.web.conftest import Door
 
@@ -354,6 +355,19 @@ def test_an_error_before_the_first_byte_is_an_answer(ct: Door) -> None:
     assert ct.get(STUDY).status_code == 404
     ct.archive.fail["metadata"] = Unavailable("index")
     assert ct.get(f"{STUDY}/metadata").status_code == 503
+
+
+def test_what_is_damaged_is_told_from_what_is_away(ct: Door) -> None:
+    for path, act in ((STUDY, "retrieve"), (f"{INSTANCE}/frames/1", "frames"), (f"{STUDY}/metadata", "metadata")):
+        ct.archive.fail[act] = Damaged("a block is not what was stored", key="packs/secret.zip")
+        response = ct.get(path)
+        assert (response.status_code, response.json()["error"]) == (503, "damaged")
+        assert "gateway verify" in response.json()["detail"] and "secret" not in response.text
+        assert "retry-after" not in response.headers, "it does not pass by itself"
+        ct.archive.fail[act] = Unavailable("no route to host")
+        response = ct.get(path)
+        assert response.json() == {"error": "unavailable", "detail": "no route to host"}
+        assert int(response.headers["retry-after"]) > 0
 
 
 def test_a_caller_who_leaves_stops_the_reading(large: Door) -> None:
