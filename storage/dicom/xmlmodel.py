@@ -48,10 +48,16 @@ def _write_dataset(dataset: JsonDataset, add: Add) -> None:
         else:
             creators = _creators(dataset) if creators is None else creators
             start = _private_start(key, vr, creators)
-        if "Value" in entry:
+        values = entry.get("Value")
+        if values is not None:
             add(start)
             add(">")
-            _WRITERS.get(vr, _write_values)(entry["Value"], add)
+            if vr == "SQ":
+                _write_items(values, add)
+            elif vr == "PN":
+                _write_names(values, add)
+            else:
+                _write_values(values, add)
             add("</DicomAttribute>")
         elif "BulkDataURI" in entry:
             add(f'{start}><BulkData uri="{_attribute(entry["BulkDataURI"])}"/></DicomAttribute>')
@@ -73,18 +79,18 @@ def _private_start(key: str, vr: str, creators: Mapping[str, str]) -> str:
     creator = creators.get(key[:6])
     if creator is None:
         return f'<DicomAttribute tag="{key}" vr="{vr}"'
-    return f'<DicomAttribute tag="{key[:4]}00{key[6:]}" vr="{vr}" privateCreator="{_attribute(creator)}"'
+    return f'<DicomAttribute tag="{key[:4]}00{key[6:]}" vr="{vr}" privateCreator="{creator}"'
 
 
 def _creators(dataset: JsonDataset) -> dict[str, str]:
-    """The private creator of each block (group and block number), of those that name a block alone."""
+    """The private creator of each block (group and block number) as an attribute; the first block of each alone."""
     found: dict[tuple[str, str], str] = {}
     for key, entry in dataset.items():
         if key[3] not in _EVEN and key[4:6] == "00" and key[6] != "0":
             values = entry.get("Value", ())
             if len(values) == 1 and isinstance(values[0], str):
                 found.setdefault((key[:4], values[0]), key[:4] + key[6:])
-    return {block: creator for (_, creator), block in found.items()}
+    return {block: _attribute(creator) for (_, creator), block in found.items()}
 
 
 def _write_values(values: list[Any], add: Add) -> None:
@@ -125,9 +131,6 @@ def _components(group: str) -> str:
         for at, (component, part) in enumerate(zip(COMPONENTS, parts, strict=False))
         if part or at == last
     )
-
-
-_WRITERS: dict[str, Callable[[list[Any], Add], None]] = {"SQ": _write_items, "PN": _write_names}
 
 
 def _text(text: str) -> str:

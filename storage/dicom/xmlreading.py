@@ -50,7 +50,8 @@ def _dataset(parent: Element, depth: int) -> JsonDataset:
         creator = attribute.get("privateCreator")
         if creator is not None:
             tag = blocks.tag(tag, creator.strip(PADDING))
-        _put(found, tag, _entry(tag, attribute, {**found, **blocks.added}, depth))
+        vr = attribute.get("vr") or vr_of(tag, found | blocks.added, signed=False)
+        _put(found, tag, _entry(tag, attribute, vr, depth))
     for key, entry in blocks.added.items():
         found.setdefault(key, entry)
     return dict(sorted(found.items()))
@@ -99,8 +100,7 @@ def _put(found: JsonDataset, tag: int, entry: dict[str, Any]) -> None:
     found[key] = entry
 
 
-def _entry(tag: int, attribute: Element, before: JsonDataset, depth: int) -> dict[str, Any]:
-    vr = attribute.get("vr") or vr_of(tag, before, signed=False)
+def _entry(tag: int, attribute: Element, vr: str, depth: int) -> dict[str, Any]:
     entry: dict[str, Any] = {"vr": vr}
     for child in _children(attribute, "BulkData"):
         if child.get("uri") is None:
