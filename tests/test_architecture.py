@@ -36,6 +36,7 @@ ROOMS = {
     "blake3": ["storage.dicom", "storage.packs"],
     "numpy": ["storage.dicom.pixels", "storage.dicom.rendering"],
     "imagecodecs": ["storage.dicom.pixels", "storage.dicom.rendering"],
+    "PIL": ["storage.dicom.rendering"],
     "pypinyin": ["storage.dicom"],
     "defusedxml": ["storage.dicom"],
     "sqlalchemy": ["storage.index"],
