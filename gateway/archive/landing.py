@@ -58,8 +58,8 @@ class Landing:
         except Exception:  # it may have been, or be yet
             self._doom(location)
             raise
-        if added.outcome is Outcome.SAME:  # and lies elsewhere: another was faster
-            self._delete(location)
+        if added.outcome is Outcome.SAME:
+            self._take_back(location, instance.identity)
         return added
 
     def served(self, identity: Identity) -> Stored:
@@ -179,6 +179,21 @@ class Landing:
     def _doom(self, location: Location) -> None:
         """Let the sweeper remove an object, unless the index names it, whenever it comes to know."""
         self._leave(location, lambda: self._index.doom([location], self._clock()))
+
+    def _take_back(self, location: Location, identity: Identity) -> None:
+        """Remove an object when another was faster to put the same elsewhere, and not to name this one: who rebuilds
+        the index meanwhile has found it here.
+        """
+
+        def remove() -> None:
+            try:
+                is_here = self.served(identity).location == location
+            except NotFound:
+                is_here = False
+            if not is_here:
+                self._places.spool.delete([location.key])
+
+        self._leave(location, remove)
 
     def _delete(self, location: Location) -> None:
         """Remove an object that nothing names, nor ever will: its key was ours alone."""

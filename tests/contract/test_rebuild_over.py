@@ -18,7 +18,7 @@ from gateway.upkeep.rebuild import rebuild
 from gateway.upkeep.verification import verify
 from storage.dicom.identity import Scope
 from storage.errors import NotFound
-from storage.index import Location, Outcome, PackingIndex
+from storage.index import Added, InstanceRecord, Location, Outcome, PackingIndex
 from storage.index.sqlite import SqliteIndex
 from storage.objects.disk import DiskStore
 from storage.objects.fallback import FallbackStore
@@ -234,6 +234,20 @@ def test_a_pack_that_a_sweeper_is_about_to_delete_is_rescued_or_left(house: Hous
     assert {one.key: one.fate for one in house.rebuild()}[key] is Fate.ADOPTED
     house.sweep()
     assert house.answers() == before
+    check_nothing_is_wrong(house)
+
+
+def test_what_a_gateway_is_storing_meanwhile_stays(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = house.index.add
+
+    def add_late(record: InstanceRecord) -> Added:
+        assert fates(house) == {Fate.ADOPTED}, "it finds the object, which is to be named just now"
+        return add(record)
+
+    monkeypatch.setattr(house.index, "add", add_late)
+    house.store(1, 1, 1)
+    house.sweep()
+    assert len(house.answers()[f"retrieve {Scope(study(1))}"]) == 1
     check_nothing_is_wrong(house)
 
 
