@@ -10,7 +10,9 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from tempfile import SpooledTemporaryFile
 from typing import IO, Protocol
 
 import orjson
@@ -21,9 +23,11 @@ from storage.dicom import dicomdir
 from storage.dicom.dicomdir import Filed
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.instance import JsonDataset
-from storage.errors import Conflict, NotFound
+from storage.errors import Conflict, NotFound, StorageError, Unavailable
 
 DIRECTORY = "DICOMDIR"
+_READ_BYTES = 1 << 20
+_IN_MEMORY_BYTES = 8 << 20
 _EXPLICIT = "1.2.840.10008.1.2.1"
 _JPEG = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (50, 51, 70))
 _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91))
@@ -31,12 +35,15 @@ _JPEG_2000 = frozenset(f"1.2.840.10008.1.2.4.{number}" for number in (90, 91))
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was taken out. `profile` names the application profile of PS3.11 that a medium conforms to, "" for none."""
+    """What was taken out. `profile` names the application profile of PS3.11 that a medium conforms to, "" for none;
+    `missing` counts the instances that could not be read.
+    """
 
     instances: int
     series: int
     bytes: int
-    profile: str
+    profile: str = ""
+    missing: int = 0
 
 
 class Medium(Protocol):
@@ -164,6 +171,54 @@ def export(
     if with_directory:
         medium.write((DIRECTORY,), [dicomdir.encode(filed, f"2.25.{secrets.randbits(122)}")])
     return Exported(count, len(series), length, profile(syntaxes) if with_directory else "")
+
+
+def rescue(
+    archive: ArchiveReader,
+    instances: Iterable[Scope],
+    medium: Medium,
+    *,
+    by: Caller,
+    missing: Callable[[Scope, StorageError], None],
+    tell: Callable[[int], None] = lambda length: None,
+) -> Exported:
+    """Write what can be read of these instances; `missing` is told of each that cannot, and why.
+
+    Each is read whole before it is written. Raises what the first was missing for when none can be read, Forbidden,
+    Exhausted, OSError.
+    """
+    series: dict[str | None, int] = {}
+    lost: list[StorageError] = []
+    count = length = 0
+    for scope in instances:
+        try:
+            file = _read_whole(archive, scope, by)
+        except (NotFound, Unavailable) as error:
+            lost.append(error)
+            missing(scope, error)
+            continue
+        with file:
+            count += 1
+            name = _name(series.setdefault(scope.series_uid, len(series) + 1), count, False)
+            written = medium.write(name, iter(partial(file.read, _READ_BYTES), b""))
+        length += written
+        tell(written)
+    if lost and not count:
+        raise lost[0]
+    return Exported(count, len(series), length, missing=len(lost))
+
+
+def _read_whole(archive: ArchiveReader, instance: Scope, by: Caller) -> IO[bytes]:
+    """An instance in memory, or a nameless file when it is large."""
+    file = SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115
+    try:
+        for part in archive.retrieve(instance, accept=[AS_STORED], by=by):
+            _copy(part.chunks(), file)
+        file.seek(0)
+    except BaseException:
+        file.close()
+        raise
+    return file
 
 
 def _datasets(archive: ArchiveReader, scope: Scope, by: Caller) -> dict[tuple[str, str], JsonDataset]:

@@ -1,6 +1,8 @@
 """The commands that work on an archive directly: what they print, what they leave, and the exit status."""
 
+import io
 import json
+import zipfile
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
@@ -202,6 +204,35 @@ def test_an_export_is_audited_with_the_operator_as_caller(data: Path) -> None:
     lines = [json.loads(line) for path in (data / "audit").iterdir() for line in path.read_text().splitlines()]
     [event] = [line for line in lines if line["act"] == "retrieve"]
     assert (event["door"], event["outcome"], event["study_uid"]) == ("command", "success", STUDY)
+
+
+@pytest.mark.parametrize("target", ["out", "-"])
+def test_what_is_left_of_a_damaged_study_is_exported_when_that_is_asked_for(data: Path, target: str) -> None:
+    store = DiskStore(data / "archive")
+    [pack] = store.scan("packs/")
+    with store.get(pack.key) as body:
+        found = bytearray(body.read())
+    found[found.index(FILES[0]) + 700] ^= 1
+    store.put(pack.key, [found], if_absent=False)
+    where = target if target == "-" else data.parent / target
+    words = ["export", STUDY, where, *(["--zip"] if target == "-" else []), "--data", data]
+    whole = run(*words)
+    assert whole.exit_code == 2
+    assert pack.key in whole.stderr and "--keep-going" in whole.stderr
+    assert target == "-" or not Path(where).exists()
+    result = run(*words, "--keep-going")
+    assert result.exit_code == 1
+    assert f"missing: SOP Instance UID {STUDY}.1.1: " in result.stderr and pack.key in result.stderr
+    if target == "-":
+        with zipfile.ZipFile(io.BytesIO(result.stdout_bytes)) as rescued:
+            assert [rescued.read(name) for name in rescued.namelist()] == FILES[1:]
+    else:
+        assert "3 instances in 2 series" in result.stdout and "1 are missing" in result.stdout
+        assert [path.read_bytes() for path in sorted(Path(where).rglob("*.dcm"))] == FILES[1:]
+
+
+def test_a_medium_is_complete_or_not_made(data: Path) -> None:
+    assert run("export", STUDY, data.parent / "out", "--dicomdir", "--keep-going", "--data", data).exit_code == 2
 
 
 def test_nothing_is_exported_of_a_study_that_is_not_there(data: Path) -> None:

@@ -15,10 +15,10 @@ from gateway.archive.guarded import GuardedArchive
 from gateway.security.audit import Outcome
 from gateway.security.caller import Caller, Right
 from gateway.security.policy import Forbidden, RightsPolicy
-from gateway.upkeep.export import Exported, Zip, export, profile, to_folder, to_zip
+from gateway.upkeep.export import Exported, Zip, export, profile, rescue, to_folder, to_zip
 from storage.dicom.identity import Identity, Scope
 from storage.dicom.parse import parse
-from storage.errors import Conflict, NotFound, Unavailable
+from storage.errors import Conflict, NotFound, StorageError, Unavailable
 from tests import samples
 from tests.unit.fakes import KeptAudit
 
@@ -55,6 +55,8 @@ class Shelf:
 
     def retrieve(self, scope: Scope, *, accept: Sequence[str], by: Caller) -> Iterator[Part]:
         found = [(i, data) for i, data in self.files if i.identity.study_uid == scope.study_uid]
+        if scope.sop_uid is not None:
+            found = [(i, data) for i, data in found if i.identity.sop_uid == scope.sop_uid]
         if not found:
             raise NotFound("there is no such study")
         return (ShelfPart(instance.identity, instance.transfer_syntax, data) for instance, data in found)
@@ -139,6 +141,36 @@ def test_an_export_that_fails_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(Unavailable), to_zip(tmp_path / "out.zip") as archive:
         export(shelf, STUDY, archive, by=BY)
     assert list(tmp_path.rglob("*")) == [tmp_path / "mine"]
+
+
+def scopes(shelf: Any) -> list[Scope]:
+    identities = [instance.identity for instance, _ in shelf.files]
+    return [Scope(one.study_uid, one.series_uid, one.sop_uid) for one in identities]
+
+
+def test_what_can_be_read_is_rescued_and_the_rest_is_told(tmp_path: Path) -> None:
+    shelf: Any = Shelf(*FILES)
+    shelf.files[0] = (shelf.files[0][0], FILES[0] + b"broken")
+    told: list[tuple[Scope, str]] = []
+
+    def missing(instance: Scope, error: StorageError) -> None:
+        told.append((instance, str(error)))
+
+    with to_zip(tmp_path / "out.zip") as medium:
+        done = rescue(shelf, scopes(shelf), medium, by=BY, missing=missing)
+    assert done == Exported(3, 2, sum(map(len, FILES[1:])), missing=1)
+    assert told == [(scopes(shelf)[0], "it is cut short")]
+    with zipfile.ZipFile(tmp_path / "out.zip") as found:
+        assert found.testzip() is None
+        assert [found.read(name) for name in found.namelist()] == FILES[1:]
+
+
+def test_where_nothing_can_be_read_nothing_is_left(tmp_path: Path) -> None:
+    shelf: Any = Shelf(*FILES)
+    shelf.files = [(instance, data + b"broken") for instance, data in shelf.files]
+    with pytest.raises(Unavailable), to_folder(tmp_path / "out") as medium:
+        rescue(shelf, scopes(shelf), medium, by=BY, missing=lambda instance, error: None)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_it_is_audited_with_who_took_what(shelf: Any, tmp_path: Path) -> None:
