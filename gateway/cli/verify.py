@@ -13,7 +13,7 @@ from gateway.archive.clock import SECOND
 from gateway.cli.closed_doors import opened
 from gateway.cli.tale import Tale, in_words
 from gateway.config import Config, ConfigError, load
-from gateway.upkeep.findings import Checked
+from gateway.upkeep.findings import Checked, Kind
 from gateway.upkeep.verification import look_for_a_lost_index
 from gateway.upkeep.verification import verify as verified
 from storage.dicom.identity import Scope, uid
@@ -51,7 +51,7 @@ def verify(
 
 def _run(settings: Config, tale: Tale, study: Scope | None, repair: bool, threads: int) -> int:
     counts: Counter[str] = Counter(objects=0, bytes=0, findings=0, repaired=0, young=0, doomed=0)
-    problem, again_at = "", 0
+    problem, again_at, is_lost = "", 0, False
     with opened(settings) as backend, tale.progress("objects"):
         try:
             lost = look_for_a_lost_index(backend.places, backend.index) if study is None else ()
@@ -59,6 +59,7 @@ def _run(settings: Config, tale: Tale, study: Scope | None, repair: bool, thread
             for checked in chain(lost, verifying):
                 _tell(checked, counts, tale)
                 again_at = max(again_at, checked.again_at)
+                is_lost = is_lost or any(finding.kind is Kind.LOST for finding in checked.findings)
         except StorageError as error:
             if not counts.total():
                 raise
@@ -71,7 +72,9 @@ def _run(settings: Config, tale: Tale, study: Scope | None, repair: bool, thread
     told: dict[str, Any] = dict(counts)
     if counts["doomed"]:
         line += f"; not looked at: {counts['doomed']} that are to be deleted"
-    if again_at:
+    if again_at and is_lost:
+        line += f"; {counts['young']} that nothing names yet: after `gateway reindex` run this again, no wait is needed"
+    elif again_at:
         again = datetime.fromtimestamp(again_at // SECOND + 1).astimezone()
         told["again_at"] = again.isoformat()
         line += f"; {counts['young']} too young to judge, look again after {again:%H:%M}"

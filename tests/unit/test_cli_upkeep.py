@@ -100,6 +100,9 @@ def test_verifying_without_the_index_says_that_it_is_lost(data: Path) -> None:
     result = run("verify", "--data", data)
     assert result.exit_code == 1
     assert "lost: index: it is empty" in result.stderr and "gateway reindex" in result.stderr
+    assert "after `gateway reindex` run this again, no wait is needed" in result.stdout
+    assert "look again after" not in result.stdout
+    assert "again_at" not in summary(run("verify", "--data", data, "--json"))
     assert run("reindex", "--data", data).exit_code == 0
     assert run("verify", "--data", data).exit_code == 0
 
