@@ -85,6 +85,7 @@ class Copier:
     def _is_there(self, pack: Pack) -> bool:
         """Whether the copy lies there, whole: the index was rebuilt, or the gateway killed before it was confirmed."""
         try:
+            self._copy.head(pack.location.key)
             self._verify(pack)
         except NotFound:
             return False

@@ -58,7 +58,7 @@ def test_a_copy_that_is_there_already_is_read_and_the_pack_is_not(archive: Archi
 
     archive.stores = {name: watched(name) for name in inner}
     assert archive.copier().run_once().done == 1
-    assert calls == [("copy", "get")]
+    assert calls == [("copy", "head"), ("copy", "get")]
     assert list(archive.index.uncopied("copy", 10)) == []
     archive.stores = inner
     assert contents(inner["copy"]) == contents(inner["archive"])
