@@ -1,13 +1,11 @@
 """Whether stored objects are what the index says, byte by byte, in one request each and flat memory."""
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 from storage.dicom.digest import InstanceDigest
 from storage.errors import NotFound, Unavailable
 from storage.index import LooseInstance
 from storage.objects import ObjectStore
-from storage.objects.disk_errors import translated
 from storage.packs import Damaged, Pack, PackedInstance
 from storage.packs.read import read_manifest
 from storage.packs.verify import Finding, verify_instances, verify_pack
@@ -35,15 +33,6 @@ def is_whole(store: ObjectStore, pack: Pack) -> bool:
         store.check()
         return False
     return True
-
-
-def fetch_whole(store: ObjectStore, pack: Pack, path: Path) -> None:
-    """Bring a pack object, which is held against its digests on the way, into a new file. Raises as `check_whole`,
-    and Exhausted.
-    """
-    with translated("write"), path.open("xb") as file, store.get(pack.location.key) as body:
-        for block in verified_whole(body.chunks(), pack.blocks, key=pack.location.key):
-            file.write(block)
 
 
 def check_loose(store: ObjectStore, loose: LooseInstance) -> None:
