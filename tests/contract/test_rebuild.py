@@ -14,6 +14,7 @@ from gateway.archive.compactor import Compactor
 from gateway.archive.local import LocalArchive
 from gateway.archive.places import ARCHIVE, Places
 from gateway.archive.sealer import Sealer, Sealing
+from gateway.archive.steps import VERIFIED
 from gateway.archive.sweeper import Sweeper
 from gateway.config import Ingest
 from gateway.security.caller import Caller, Right
@@ -37,6 +38,7 @@ from storage.packs.blocks import BlockReader
 from storage.packs.documents import PackDocuments
 from tests import samples
 from tests.contract.conftest import ENGINES
+from tests.sealing import Crash, crash_at
 from tests.seaweed import Seaweed
 from tests.unit.fakes import WatchedStore
 
@@ -219,6 +221,26 @@ def test_of_packs_that_overlap_the_one_without_what_was_deleted_is_taken(house: 
     assert list(house.index.wasteful(1)) == []
     house.sweep()
     assert {key for key in sorted(house.keys()) if key.startswith("packs/")} == compacted
+
+
+def test_of_packs_of_the_same_instances_one_is_taken(house: House) -> None:
+    """Each attempt to seal that was killed has left one, under a key of its own."""
+    for number in (1, 2, 3):
+        house.store(1, 1, number)
+    before = house.answers()
+    for _ in range(2):
+        sealer = Sealer(
+            house.index, house.places.stores, staging=house.places.packing, sealing=SEALING, at=crash_at(VERIFIED)
+        )
+        with pytest.raises(Crash):
+            sealer.seal_series(study(1), f"{study(1)}.1")
+    assert len(list(house.places.archive.scan("packs/"))) == 2
+    house.lose_index()
+    assert sorted(one.fate for one in house.rebuild()) == sorted([Fate.ADOPTED, *[Fate.DOOMED] * 4])
+    assert house.answers() == before
+    house.sweep()
+    assert len(house.keys()) == 1
+    assert house.answers() == before
 
 
 def test_a_merged_pack_takes_the_place_of_those_that_it_was_made_of(house: House) -> None:
