@@ -7,12 +7,15 @@ up in the record alone; the instance stays as it is.
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from storage.dicom import filemeta
+from storage.dicom.encode import element
+from storage.dicom.explicit import element as written
 from storage.dicom.identity import Identity
 from storage.dicom.instance import JsonDataset
-from storage.dicom.jsonencode import element, elements
 from storage.dicom.syntax import EXPLICIT_LITTLE
+from storage.errors import Invalid
 
 _MEDIA_STORAGE_DIRECTORY = "1.2.840.10008.1.3.10"
 _UTF_8 = {"00080005": {"vr": "CS", "Value": ["ISO_IR 192"]}}
@@ -101,15 +104,15 @@ def encode(instances: Sequence[Filed], sop_uid: str) -> bytes:
     if not instances:
         raise ValueError("a DICOMDIR needs an instance")
     patient = _patient(instances)
-    head = filemeta.build(_MEDIA_STORAGE_DIRECTORY, sop_uid, EXPLICIT_LITTLE) + element("00041130", "CS", b"GATEWAY")
+    head = filemeta.build(_MEDIA_STORAGE_DIRECTORY, sop_uid, EXPLICIT_LITTLE) + written(0x00041130, "CS", b"GATEWAY")
     position = len(head) + _OFFSETS + _FLAG_AND_SEQUENCE
     root = struct.pack("<L", position)
     for record in _walk(patient):
         record.start = position
         position += record.length
-    offsets = element("00041200", "UL", root) + element("00041202", "UL", root)
+    offsets = written(0x00041200, "UL", root) + written(0x00041202, "UL", root)
     items = b"".join(_items([patient]))
-    return head + offsets + element("00041212", "US", b"\0\0") + element("00041220", "SQ", items)
+    return head + offsets + written(0x00041212, "US", b"\0\0") + written(0x00041220, "SQ", items)
 
 
 def _walk(record: _Record) -> Iterable[_Record]:
@@ -184,7 +187,16 @@ def _begins(sop_class: str, prefix: str) -> bool:
 
 def _record(kind: str, keys: JsonDataset, lower: list[_Record]) -> _Record:
     typed = {"00041430": {"vr": "CS", "Value": [kind]}}
-    return _Record(elements(typed | _UTF_8 | keys), lower)
+    entries = sorted((typed | _UTF_8 | keys).items())
+    return _Record(b"".join(_element(tag, entry) for tag, entry in entries if "BulkDataURI" not in entry), lower)
+
+
+def _element(tag: str, entry: dict[str, Any]) -> bytes:
+    """A key as the instance has it; without a value where that is none its VR can have."""
+    try:
+        return element(tag, entry)
+    except Invalid:
+        return element(tag, {"vr": entry["vr"]})
 
 
 def _chosen(dataset: JsonDataset, tags: Mapping[str, str]) -> JsonDataset:

@@ -1,12 +1,13 @@
 """A Part 10 file in Explicit VR Little Endian from the DICOM JSON Model, its texts in UTF-8 (PS3.18 Annex F).
 
-For instances that come as metadata and bulk data, and for what we write ourselves. What came as DICOM stays as it came.
+For instances that come as metadata and bulk data, and for what is written here. What came as DICOM stays as it came.
 """
 
 import binascii
 import re
 from base64 import b64decode
 from collections.abc import Callable
+from operator import itemgetter
 from typing import Any
 
 from storage.dicom import explicit, filemeta
@@ -50,8 +51,8 @@ def encode(
     if pixels is not None:
         tag = (pixels.tag if isinstance(pixels, Native) else None) or PIXEL_DATA
         dropped = {*PIXEL_TAGS, *OF_ENCAPSULATION}
-        before = [entry for entry in entries if entry[0] < tag and entry[0] not in dropped]
-        after = [entry for entry in entries if entry[0] > tag and entry[0] not in dropped]
+        before = [(each, entry) for each, entry in entries if each < tag and each not in dropped]
+        after = [(each, entry) for each, entry in entries if each > tag and each not in dropped]
         return around(_meta(dataset, transfer_syntax) + _joined(before, bulk, ""), _joined(after, bulk, ""), pixels)
     whole = _meta(dataset, transfer_syntax) + _joined(entries, bulk, "")
     return AroundPixels(whole, b"", len(whole))
@@ -64,11 +65,7 @@ def element(key: str, entry: Any, bulk: Bulk = _no_bulk, path: str = "") -> byte
     attribute that the dictionary knows; values are padded to even length. Raises Invalid (MALFORMED) that names the
     element and never its value; `path` is where it lies within sequences.
     """
-    tag = _tag(key, path)
-    try:
-        return _element(tag, entry, bulk, path)
-    except Refused as error:
-        raise _invalid(str(error), tag, path) from None
+    return _joined([(_tag(key, path), entry)], bulk, path)
 
 
 def _meta(dataset: JsonDataset, transfer_syntax: str) -> bytes:
@@ -82,20 +79,26 @@ def _only_string(dataset: JsonDataset, key: str) -> str:
     return values[0] if isinstance(values, list) and len(values) == 1 and isinstance(values[0], str) else ""
 
 
-def _sorted(dataset: JsonDataset, path: str) -> list[tuple[int, str, Any]]:
+def _sorted(dataset: JsonDataset, path: str) -> list[tuple[int, Any]]:
     """The elements that are written, by ascending tag."""
-    found: dict[int, tuple[int, str, Any]] = {}
+    found: dict[int, Any] = {}
     for key, entry in dataset.items():
         tag = _tag(key, path)
         if tag in found:
             raise _invalid("is there twice", tag, path)
         if tag >= FIRST_TAG and tag & 0xFFFF:
-            found[tag] = (tag, key, entry)
-    return [found[tag] for tag in sorted(found)]
+            found[tag] = entry
+    return sorted(found.items(), key=itemgetter(0))
 
 
-def _joined(entries: list[tuple[int, str, Any]], bulk: Bulk, path: str) -> bytes:
-    return b"".join([element(key, entry, bulk, path) for _, key, entry in entries])
+def _joined(entries: list[tuple[int, Any]], bulk: Bulk, path: str) -> bytes:
+    pieces = []
+    for tag, entry in entries:
+        try:
+            pieces.append(_element(tag, entry, bulk, path))
+        except Refused as error:
+            raise _invalid(str(error), tag, path) from None
+    return b"".join(pieces)
 
 
 def _element(tag: int, entry: Any, bulk: Bulk, path: str) -> bytes:
