@@ -1,4 +1,4 @@
-"""What the data set says about its pixels (PS3.3 C.7.6.3): no numpy here, so that any process may ask."""
+"""What the data set says about its pixels (PS3.3 C.7.6.3), for any process to ask: nothing here touches them."""
 
 from dataclasses import dataclass
 from enum import StrEnum
