@@ -189,11 +189,17 @@ def _in_blocks(array: Array, by: Shades, full: int, kind: type[Any]) -> Array:
     result = np.empty(array.shape, kind)
     exact = full > 255 or array.dtype.itemsize > 4 or (array.dtype.kind in "ui" and array.dtype.itemsize > 2)
     for rows in blocks(array):
+        values = _comparable(array[rows])
         if isinstance(by, Ramp) and by.black != by.white:
-            result[rows] = _ramped(array[rows], by, full, np.float64 if exact else np.float32)
+            result[rows] = _ramped(values, by, full, np.float64 if exact else np.float32)
         else:
-            result[rows] = np.rint(by(array[rows]) * full)
+            result[rows] = np.rint(by(values) * full)
     return result
+
+
+def _comparable(array: Array) -> Array:
+    """What is no number is less than any."""
+    return np.nan_to_num(array, nan=-np.inf, posinf=np.inf, neginf=-np.inf) if array.dtype.kind == "f" else array
 
 
 def _ramped(array: Array, ramp: Ramp, full: int, precision: type[Any]) -> Array:

@@ -27,7 +27,9 @@ def range_in_use(array: NDArray[Any], attributes: JsonDataset, description: Pixe
         kept = _without(array[rows], padding)
         if kept.size:
             least, largest = min(least, kept.min()), max(largest, kept.max())
-    return Range(float(least), float(largest)) if least <= largest else Range(0.0, 0.0)
+    if least <= largest:
+        return Range(float(least), float(largest))
+    return Range(padding.largest, padding.largest) if padding else Range(0.0, 0.0)  # there is nothing but padding
 
 
 def _without(array: NDArray[Any], padding: Range | None) -> NDArray[Any]:

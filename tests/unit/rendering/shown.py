@@ -50,7 +50,9 @@ def frame_of(file: bytes, number: int = 1) -> tuple[Decoded, JsonDataset, dict[s
     """What `render` takes, from a Part 10 file of little endian."""
     instance = parse(file)
     dataset = orjson.loads(instance.metadata)
-    stored = b"".join(file[span.offset : span.offset + span.length] for span in _absolute(instance, instance.frames.spans(number)))
+    stored = b"".join(
+        file[span.offset : span.offset + span.length] for span in _absolute(instance, instance.frames.spans(number))
+    )
     frame = decode(stored, instance.transfer_syntax, PixelDescription.of(dataset))
     attributes = attributes_of_frame(dataset, number)
     return frame, attributes, {uri: _bulk(file, instance, uri) for uri in bulk_uris(attributes)}
