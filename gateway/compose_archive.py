@@ -5,7 +5,7 @@ archive, which workers keep in shape; the guard puts policy and audit around it,
 left. There is no door in it: commands work on it as it is, `gateway.compose` adds the doors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from enum import Enum
@@ -73,7 +73,7 @@ class Backend:
     local: LocalArchive
     places: Places
     index: SqlIndex
-    lookouts: Sequence[Lookout]  # on the archive, and on the copy if there is one
+    lookouts: Mapping[str, Lookout]  # on each object store
     audit: JsonLinesAudit
     workers: Workers | None
 
@@ -84,9 +84,10 @@ class Backend:
         except Exhausted as error:
             # What is stored can be read all the same; stores are refused until there is room.
             log.get(__name__).warning("nothing can be stored now", why=str(error))
-        for lookout in self.lookouts:
+        for lookout in self.lookouts.values():
             lookout.start()
-        self._look_at_the_copy()
+        if COPY in self.lookouts:
+            self._look_at_the_copy()
         stores = [self.places.spool, self.places.archive] if self._look_at_the_archive() else [self.places.spool]
         self._look_for_a_lost_index(stores)
         if self.workers is not None:
@@ -97,7 +98,7 @@ class Backend:
         itself is waited for, with the doors open.
         """
         try:
-            if self.lookouts[0].first(_LOOK_SECONDS):
+            if self.lookouts[ARCHIVE].first(_LOOK_SECONDS):
                 return True
             why = f"the archive has not answered within {_LOOK_SECONDS:g} seconds"
         except (Passing, Exhausted) as error:
@@ -107,13 +108,12 @@ class Backend:
 
     def _look_at_the_copy(self) -> None:
         """Whatever is wrong with it may wait, but that it is another's."""
-        for lookout in self.lookouts[1:]:
-            try:
-                lookout.first(_LOOK_SECONDS)
-            except WrongStore:
-                raise
-            except StorageError as error:
-                log.get(__name__).warning("no copies are made now", why=str(error))
+        try:
+            self.lookouts[COPY].first(_LOOK_SECONDS)
+        except WrongStore:
+            raise
+        except StorageError as error:
+            log.get(__name__).warning("no copies are made now", why=str(error))
 
     def recognise(self) -> None:
         """Raise WrongStore when an object store is another than the index means. One that cannot be read now is judged
@@ -137,7 +137,7 @@ class Backend:
 
     def close(self) -> None:
         """Let go of everything; nobody uses it any more, and its workers have ended."""
-        for lookout in self.lookouts:
+        for lookout in self.lookouts.values():
             lookout.stop()
         self.index.close()
         self.places.close()
@@ -170,7 +170,8 @@ def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING, *, any_stores:
         )
     elif upkeep is Upkeep.CACHE:
         team = cache_worker(index, places.blocks)
-    lookouts = [Lookout(store.check, name) for name, store in places.stores.items() if name != SPOOL]
+    lookouts = {name: Lookout(store.check, name) for name, store in places.stores.items()}
+    beside = [lookout for name, lookout in lookouts.items() if name != SPOOL]  # without which instances can be stored
     mark = HighWater(index.backlog, config.spool.max_bytes)
     local = LocalArchive(
         places,
@@ -178,7 +179,7 @@ def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING, *, any_stores:
         ingest=config.ingest,
         check_backlog=mark.check,
         landed=mark.count,
-        trouble=lambda: "; ".join(filter(None, (lookout.trouble() for lookout in lookouts))),
+        trouble=lambda: "; ".join(filter(None, (lookout.trouble() for lookout in beside))),
         deleted=team.nudge if team is not None else lambda: None,
     )
     audit = JsonLinesAudit(folder(config, config.audit.folder, "audit"), config.audit.max_bytes_per_file)

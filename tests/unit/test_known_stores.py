@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from gateway.security.caller import Caller, Right
 from storage.dicom.identity import Scope
 from storage.objects import keys
 from tests import samples
+from tests.postgres import Postgres
 
 BY = Caller("CT1", "127.0.0.1", "dimse", frozenset(Right))
 STUDY = f"{samples.ROOT}.1"
@@ -92,6 +94,27 @@ def test_a_gateway_with_a_spool_of_its_own_does_not_join_others(data: Path, tmp_
     check_all_is_read(config(other, **shared))
 
 
+def test_of_gateways_on_one_database_that_start_at_once_with_spools_of_their_own_one_starts(
+    tmp_path: Path, postgres: Postgres
+) -> None:
+    shared = {"GATEWAY_INDEX__URL": postgres.empty_index(), "GATEWAY_ARCHIVE__URL": f"file://{tmp_path}/archive"}
+    outcomes = list(started_at_once([config(tmp_path / str(number), **shared) for number in range(3)]))
+    assert [type(outcome) for outcome in outcomes if outcome is not None] == [WrongStore] * 2
+    shared["GATEWAY_SPOOL__URL"] = f"file://{tmp_path}/spool"
+    shared["GATEWAY_INDEX__URL"] = postgres.empty_index()
+    assert list(started_at_once([config(tmp_path / str(number), **shared) for number in range(3)])) == [None] * 3
+
+
+def started_at_once(configs: list[Config]) -> Iterator[BaseException | None]:
+    def start(config: Config) -> None:
+        with started(config):
+            pass
+
+    with ThreadPoolExecutor(len(configs)) as threads:
+        begun = [threads.submit(start, config) for config in configs]
+    yield from (one.exception() for one in begun)
+
+
 def test_a_store_that_is_moved_whole_is_the_same(data: Path, tmp_path: Path) -> None:
     shutil.move(data / "archive", tmp_path / "moved")
     check_all_is_read(config(data, GATEWAY_ARCHIVE__URL=f"file://{tmp_path}/moved"))
@@ -125,3 +148,4 @@ def test_a_copy_in_another_place_is_refused_and_one_that_is_away_is_waited_for(
     away = "s3://bucket?endpoint=http://127.0.0.1:1&retry_seconds=0&read_retry_seconds=0&connect_timeout_seconds=1"
     with started(config(data, GATEWAY_COPIES__URL=away)) as backend:
         assert "copy: " in backend.local.check()
+        assert set(backend.lookouts) == {"spool", "archive", "copy"}
