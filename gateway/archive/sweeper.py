@@ -18,6 +18,7 @@ from storage.objects import Location, ObjectStore, keys
 GRACE_SECONDS = 60.0
 _AT_ONCE = 1000
 _MAX_LEFT = 100_000
+_TELL_SECONDS = 60
 
 _log = log.get(__name__)
 
@@ -50,6 +51,7 @@ class Sweeper:
         self._at = at
         self._deleted = deleted
         self._left = 0
+        self._tell_again_at = 0
         self._told_of: set[str] = set()
 
     def run_once(self) -> int:
@@ -75,16 +77,21 @@ class Sweeper:
                 gone += self._sweep_pack(location, *series, deleting)
         self._left = min(len(found) - gone, _MAX_LEFT)
         deleting.tell()
-        self._tell(gone, before)
+        metrics.swept(gone)
+        self._tell(before, is_busy=gone > 0)
         return gone, deleting.troubles
 
-    def _tell(self, gone: int, before: int) -> None:
-        """Say in the metrics what waits; of each store that this worker does not have in the log too, once."""
+    def _tell(self, before: int, *, is_busy: bool) -> None:
+        """Say in the metrics what waits, once a minute while it goes; of each store that this worker does not have in
+        the log too, once.
+        """
+        if is_busy and self._clock() < self._tell_again_at:
+            return
+        self._tell_again_at = self._clock() + _TELL_SECONDS * SECOND
         overdue = {one.store: one for one in self._index.overdue(before)}
         for store in overdue.keys() - self._stores.keys() - self._told_of:
             self._told_of.add(store)
             _log.warning("objects are to be deleted in a store that is not configured here", store=store)
-        metrics.swept(gone)
         for store in {*self._stores, *self._told_of}:
             one = overdue.get(store)
             late = 0 if one is None else self._clock() - one.oldest_at
