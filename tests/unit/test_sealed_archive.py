@@ -139,6 +139,35 @@ def test_what_is_damaged_in_the_archive_is_read_from_the_copy(sealed: Sealed, ha
     assert read() == (frames, instances, metadata)
 
 
+def test_what_archive_and_copy_have_damaged_at_different_places_is_read(sealed: Sealed) -> None:
+    sealed.sealing.store_many(20, size=32)
+    [pack] = sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    whole = sealed.packs.get(pack.location.key).read()
+    for store, instance in ((sealed.packs, pack.instances[0]), (sealed.copy, pack.instances[16])):
+        harmed = bytearray(whole)
+        harmed[instance.offset + 900] ^= 1
+        store.put(pack.location.key, [harmed], if_absent=False)
+    assert sealed.retrieved(Scope(STUDY, SERIES)) == {name[2]: data for name, data in sealed.sealing.sent.items()}
+    assert len(list(sealed.archive.metadata(Scope(STUDY, SERIES), by=BY))) == 20
+
+
+def test_one_wrong_byte_takes_away_one_instance(sealed: Sealed) -> None:
+    sealed.sealing.store_many(20, size=32)
+    [pack] = sealed.sealing.sealer().seal_series(STUDY, SERIES)
+    harmed = bytearray(sealed.packs.get(pack.location.key).read())
+    harmed[pack.instances[3].offset + 900] ^= 1
+    sealed.packs.put(pack.location.key, [harmed], if_absent=False)
+    for packed in pack.instances:
+        one = Scope(STUDY, SERIES, packed.sop_uid)
+        if packed is pack.instances[3]:
+            with pytest.raises(Damaged):
+                sealed.retrieved(one)
+        else:
+            assert sealed.retrieved(one) == {packed.sop_uid: sealed.sealing.sent[STUDY, SERIES, packed.sop_uid]}
+            frames = sealed.archive.frames(one, [1], accept=[AS_STORED], by=BY)
+            assert sum(len(chunk) for part in frames for chunk in part.chunks()) == 2 * 32 * 32
+
+
 def test_a_sealed_series_that_is_sent_again_is_one_look_at_its_pack(sealed: Sealed) -> None:
     sealed.sealing.store(numbers=range(1, 21))
     sealed.sealing.sealer().seal_series(STUDY, SERIES)
