@@ -107,9 +107,9 @@ def scaled(picture: NDArray[Any], box: Box, placement: Placement) -> NDArray[Any
     if (columns, rows) != (placement.width, placement.height) or box != Box(0, 0, columns, rows):
         smaller = placement.width <= box.right - box.left and placement.height <= box.bottom - box.top
         filtering = Image.Resampling.BILINEAR if smaller else Image.Resampling.BICUBIC
-        size = (placement.width, placement.height)
+        size, gap = (placement.width, placement.height), _REDUCING_GAP if picture.dtype == np.uint8 else None
         picture = np.asarray(
-            Image.fromarray(picture).resize(size, filtering, (box.left, box.top, box.right, box.bottom), _REDUCING_GAP)
+            Image.fromarray(picture).resize(size, filtering, (box.left, box.top, box.right, box.bottom), gap)
         )
     if placement.mirrored:
         picture = picture[:, ::-1]
