@@ -116,7 +116,7 @@ def _high_bit(declared: int, allocated: int, stored: int) -> int:
 
 
 def _is_embedded(dataset: JsonDataset, group: str) -> bool:
-    return f"{group}0010" in dataset and f"{group}3000" not in dataset
+    return _number(dataset, f"{group}0102", 0) > 0 and f"{group}3000" not in dataset  # a bit of the cells, no data
 
 
 def _required(dataset: JsonDataset, key: str, name: str) -> int:

@@ -1,7 +1,6 @@
 """Arrays to frames, never with a loss (PS3.5 8.2, A.4)."""
 
-import zlib
-
+import imagecodecs
 import numpy as np
 
 from storage.dicom.pixels import rle
@@ -49,5 +48,4 @@ def wrapped(native: bytes, coding: Coding) -> bytes:
     """A native frame in a coding that keeps it whole."""
     if coding is not Coding.DEFLATED:
         return native
-    deflater = zlib.compressobj(_DEFLATE_LEVEL, zlib.DEFLATED, -zlib.MAX_WBITS)
-    return deflater.compress(native) + deflater.flush()
+    return bytes(imagecodecs.deflate_encode(native, _DEFLATE_LEVEL, raw=True))

@@ -81,8 +81,9 @@ def test_r_pixelattr_an_impossible_description_is_refused(changes: dict[str, Any
         ({"t00280004": " monochrome1"}, "photometric", "MONOCHROME1"),
         ({"t00282110": "01"}, "lossy", True),
         ({"t00282110": "00"}, "lossy", False),
-        ({"t60000010": 10}, "has_embedded_overlays", True),
-        ({"t60020010": 10, "t60023000": 0}, "has_embedded_overlays", False),
+        ({"t60000102": 12}, "has_embedded_overlays", True),
+        ({"t60000102": 0}, "has_embedded_overlays", False),
+        ({"t60020102": 12, "t60023000": 0}, "has_embedded_overlays", False),
     ],
     ids=repr,
 )
