@@ -1,16 +1,18 @@
 """A Part 10 file written around its pixel data, which whoever sends it streams between head and tail (PS3.5 A.4, 8.1).
 
-The bytes of frames never pass through here: their lengths are enough.
+The bytes of frames never pass through here: their lengths are enough. A large document may be streamed likewise.
 """
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
+from storage.dicom.dictionary import vr_of
 from storage.dicom.elements import UNDEFINED
 from storage.dicom.explicit import CLOSE_SEQUENCE, element, item_header, long_header
-from storage.dicom.jsonmodel import PIXEL_DATA
+from storage.dicom.jsonmodel import PIXEL_DATA, PIXEL_TAGS
+from storage.dicom.values import BY_NAME, UN
 from storage.errors import Fault, Invalid
 
 # Tables and lengths that speak of one encapsulation, and are wrong beside any other (PS3.3 C.7.6.3.1.8).
@@ -21,11 +23,19 @@ _MAX_LENGTH = UNDEFINED - 1
 
 @dataclass(frozen=True, slots=True)
 class Native:
-    """Pixel data of `length` bytes, not compressed. `vr` and `tag`: as they were stored, when None."""
+    """A value of `length` bytes that is not in fragments: pixel data, or the element `tag` of the data set itself.
+
+    Its VR is what it was, when None.
+    """
 
     length: int
     vr: str | None = None
     tag: int | None = None
+
+    @property
+    def tags(self) -> Container[int]:
+        """The elements of which one is meant."""
+        return PIXEL_TAGS if self.tag is None else (self.tag,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +49,11 @@ class Encapsulated:
 
     lengths: Sequence[int] | None
     first_of_frame: Sequence[int] | None = None
+
+    @property
+    def tags(self) -> Container[int]:
+        """The elements of which one is meant."""
+        return PIXEL_TAGS
 
 
 Pixels = Native | Encapsulated
@@ -87,8 +102,10 @@ def around(before: bytes, after: bytes, pixels: Pixels) -> AroundPixels:
 
 def _around_native(before: bytes, after: bytes, pixels: Native) -> AroundPixels:
     if _even(pixels.length) > _MAX_LENGTH:
-        raise Invalid(Fault.TOO_LARGE, "uncompressed pixel data of 4 GiB or more cannot be written")
-    head = before + long_header(pixels.tag or PIXEL_DATA, pixels.vr or "OW", _even(pixels.length))
+        raise Invalid(Fault.TOO_LARGE, "a value of 4 GiB or more that is not in fragments cannot be written")
+    tag = pixels.tag or PIXEL_DATA
+    vr = pixels.vr or vr_of(tag, {}, signed=False)
+    head = before + long_header(tag, vr if BY_NAME[vr].long else UN.name, _even(pixels.length))
     tail = b"\0" * (pixels.length % 2) + after
     return AroundPixels(head, tail, len(head) + pixels.length + len(tail))
 

@@ -3,6 +3,7 @@
 Values stay what they are, but for the order of their bytes and even lengths; texts are not decoded.
 """
 
+from collections.abc import Container
 from typing import NamedTuple
 
 from storage.dicom.elements import (
@@ -26,13 +27,13 @@ from storage.dicom.explicit import (
     CLOSE_SEQUENCE,
     OPEN_ITEM,
     Elements,
-    PixelElement,
+    Streamed,
     element,
     item_header,
     long_header,
 )
 from storage.dicom.fragments import read_fragments
-from storage.dicom.jsonmodel import MAX_DEPTH, MAX_ELEMENTS, MAX_FRAGMENTS, PIXEL_DATA, PIXEL_TAGS, item_encoding
+from storage.dicom.jsonmodel import MAX_DEPTH, MAX_ELEMENTS, MAX_FRAGMENTS, PIXEL_DATA, item_encoding
 from storage.dicom.runs import FIRST_CREATOR, LAST_CREATOR, PIXEL_REPRESENTATION, RUNS, vr_in
 from storage.dicom.values import PADDING, SQ, UN, VR, swapped
 from storage.errors import Fault, Invalid
@@ -44,12 +45,12 @@ _LONG_HEADER = 12
 class _Scope(NamedTuple):
     encoding: Encoding
     depth: int = 0
-    stops: bool = False  # at the pixel data of the instance
+    stops: Container[int] = ()  # at the first of these that is not empty
     signed: bool = False  # what an item inherits
 
 
-def read(data: bytes, encoding: Encoding, *, stops: bool = False) -> Elements:
-    """The elements of `data`; up to the pixel data of the instance when it `stops` there.
+def read(data: bytes, encoding: Encoding, *, stops: Container[int] = ()) -> Elements:
+    """The elements of `data`, up to the first of the tags `stops` that is not empty: `Elements.streamed`.
 
     Groups below 0008, group lengths and what lies behind the data set are left out. Raises Invalid (MALFORMED,
     TOO_LARGE).
@@ -60,16 +61,16 @@ def read(data: bytes, encoding: Encoding, *, stops: bool = False) -> Elements:
 
 
 def read_on(rest: bytes, encoding: Encoding, found: Elements) -> None:
-    """Add the elements behind the pixel data: `rest` begins where its value, or its last fragment, ends.
+    """Add the elements behind the one that is streamed: `rest` begins where its value, or its last fragment, ends.
 
     Raises Invalid (MALFORMED, TOO_LARGE).
     """
-    assert found.pixels is not None
+    assert found.streamed is not None
     reader, position = _Reader(rest), 0
-    if found.pixels.encapsulated:
+    if found.streamed.encapsulated:
         _, position = read_fragments(memoryview(rest), 0, len(rest), encoding, MAX_FRAGMENTS, _keep)
     after = Elements(creators=found.creators, signed=found.signed)
-    reader.last = found.pixels.tag
+    reader.last = found.streamed.tag
     reader.dataset(position, len(rest), _Scope(encoding), after)
     found.tags += after.tags
     found.pieces += after.pieces
@@ -101,9 +102,9 @@ class _Reader:
                 if open_ended:
                     return position
                 continue
-            if scope.stops and tag in PIXEL_TAGS and length:
+            if length and tag in scope.stops:
                 known = vr_in(tag, found) if vr is None or vr is UN else vr
-                found.pixels = PixelElement(tag, known.name, length == UNDEFINED, start)
+                found.streamed = Streamed(tag, known.name, length == UNDEFINED, start)
                 return start
             code = self._data[position + 4 : position + 6] if vr is UN and start - position == _LONG_HEADER else b""
             fragmented = self._fragmented

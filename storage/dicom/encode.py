@@ -16,7 +16,7 @@ from storage.dicom.dictionary import vr_of
 from storage.dicom.elements import FIRST_TAG, name_of
 from storage.dicom.identity import uid
 from storage.dicom.instance import JsonDataset
-from storage.dicom.jsonmodel import MAX_DEPTH, PIXEL_DATA, PIXEL_TAGS
+from storage.dicom.jsonmodel import MAX_DEPTH, PIXEL_DATA
 from storage.dicom.jsonvalues import Refused, value_field
 from storage.dicom.syntax import EXPLICIT_LITTLE
 from storage.dicom.values import BY_NAME
@@ -43,16 +43,16 @@ def encode(
 ) -> AroundPixels:
     """The Part 10 file of the instance that `dataset` describes; see `element` for what its elements may be.
 
-    `pixels` are streamed by the caller and take the place of pixel data in `dataset`; without them everything is in
+    `pixels` are streamed by the caller and take the place of what `dataset` has there; without them everything is in
     the `head`. Specific Character Set becomes ISO_IR 192 at all levels; groups below 0008 and group lengths are left
     out. Raises Invalid: MALFORMED (naming the element), MISSING_UID, BAD_UID, and what `bulk` raises.
     """
     entries = _sorted({**dataset, _SPECIFIC_CHARACTER_SET: _UTF8}, "")
     if pixels is not None:
         tag = (pixels.tag if isinstance(pixels, Native) else None) or PIXEL_DATA
-        dropped = {*PIXEL_TAGS, *OF_ENCAPSULATION}
-        before = [(each, entry) for each, entry in entries if each < tag and each not in dropped]
-        after = [(each, entry) for each, entry in entries if each > tag and each not in dropped]
+        entries = [(each, entry) for each, entry in entries if not (each in pixels.tags or each in OF_ENCAPSULATION)]
+        before = [(each, entry) for each, entry in entries if each < tag]
+        after = [(each, entry) for each, entry in entries if each > tag]
         return around(_meta(dataset, transfer_syntax) + _joined(before, bulk, ""), _joined(after, bulk, ""), pixels)
     whole = _meta(dataset, transfer_syntax) + _joined(entries, bulk, "")
     return AroundPixels(whole, b"", len(whole))

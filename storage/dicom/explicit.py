@@ -18,8 +18,8 @@ _long = struct.Struct("<HH2sHI").pack
 _item = struct.Struct("<HHI").pack
 
 
-class PixelElement(NamedTuple):
-    """Where the pixel data of the instance begins; `vr` as stored."""
+class Streamed(NamedTuple):
+    """The element whose value is not looked at, because it is streamed; `vr` as stored."""
 
     tag: int
     vr: str
@@ -33,7 +33,7 @@ class Elements:
 
     tags: list[int] = field(default_factory=list)
     pieces: list[bytes] = field(default_factory=list)
-    pixels: PixelElement | None = None
+    streamed: Streamed | None = None
     fragmented: set[int] = field(default_factory=set)  # tags of those that hold values in fragments
     creators: dict[int, str] = field(default_factory=dict)  # private creators, by group and number of the block
     signed: bool = False  # Pixel Representation

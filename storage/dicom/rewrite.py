@@ -12,7 +12,7 @@ from storage.dicom.aroundpixels import OF_ENCAPSULATION, AroundPixels, Native, P
 from storage.dicom.dictionary import key_of
 from storage.dicom.elements import Encoding, malformed
 from storage.dicom.encode import element
-from storage.dicom.explicit import Elements, PixelElement
+from storage.dicom.explicit import Elements, Streamed
 from storage.dicom.identity import Identity
 from storage.dicom.jsonmodel import PIXEL_DATA
 from storage.dicom.values import BY_NAME
@@ -35,7 +35,8 @@ def rewrite(
 
     `dataset` is what is stored (inflated, when the syntax `stored` is deflated) from its first byte to the first byte
     of the value of the pixel data, or of its first fragment; `rest` is what follows the last byte of them. An instance
-    without pixel data, or with an empty value of it, is given whole and without `pixels`.
+    without pixel data, or with an empty value of it, is given whole and without `pixels`; or another large value of the
+    data set itself takes the place of pixel data, as `Native(length, tag=...)`.
 
     Every element is kept, in ascending order, private and unknown ones too, with the VR it has or the dictionary
     knows; but a compressed icon has no place beside pixel data that is not (PS3.5 A.4). `changes` are elements in the
@@ -43,10 +44,10 @@ def rewrite(
     TOO_LARGE).
     """
     encoding = encoding_of(dataset, stored)
-    found = convert.read(dataset, encoding, stops=pixels is not None)
+    found = convert.read(dataset, encoding, stops=() if pixels is None else pixels.tags)
     if pixels is not None:
-        if found.pixels is None:
-            raise malformed("there is no pixel data in the data set, which ends", len(dataset))
+        if found.streamed is None:
+            raise malformed("the element to be streamed is not in the data set, which ends", len(dataset))
         convert.read_on(rest, encoding, found)
         changes = dict.fromkeys(map(key_of, OF_ENCAPSULATION)) | dict(changes or {})
     if _ICONS in found.fragmented and syntax.is_native(target):
@@ -54,12 +55,12 @@ def rewrite(
     meta = filemeta.build(identity.sop_class, identity.sop_uid, target)
     found.sort()
     _change(found, changes or {})
-    if pixels is None or found.pixels is None:
+    if pixels is None or found.streamed is None:
         whole = meta + b"".join(found.pieces)
         return AroundPixels(whole, b"", len(whole))
-    split = bisect_left(found.tags, found.pixels.tag)
+    split = bisect_left(found.tags, found.streamed.tag)
     before, after = meta + b"".join(found.pieces[:split]), b"".join(found.pieces[split:])
-    return around(before, after, _as_stored(pixels, found.pixels))
+    return around(before, after, _as_stored(pixels, found.streamed))
 
 
 def encoding_of(dataset: bytes, stored: str) -> Encoding:
@@ -74,12 +75,12 @@ def pixel_unit(stored: str, vr: str, bits_allocated: int) -> int:
     return bits_allocated // 8 if syntax.has_big_pixels(stored) and bits_allocated > 8 else 1
 
 
-def _as_stored(pixels: Pixels, stored: PixelElement) -> Pixels:
+def _as_stored(pixels: Pixels, stored: Streamed) -> Pixels:
     """Native pixel data with the tag and VR of the stored one, unless the caller says otherwise."""
     if not isinstance(pixels, Native):
         return pixels
     vr = "OW" if stored.encapsulated and stored.tag == PIXEL_DATA else stored.vr
-    return Native(pixels.length, pixels.vr or vr, pixels.tag or stored.tag)
+    return Native(pixels.length, pixels.vr or vr, stored.tag)
 
 
 def _change(found: Elements, changes: Changes) -> None:

@@ -285,6 +285,16 @@ def test_pixels_are_streamed_between_head_and_tail() -> None:
     )
 
 
+def test_a_large_document_is_streamed_like_pixel_data() -> None:
+    pdf = {"vr": "OB", "BulkDataURI": "urn:1"}
+    title, mime = {"vr": "ST", "Value": ["Title"]}, {"vr": "LO", "Value": ["application/pdf"]}
+    dataset = UIDS | {"00420010": title, "00420011": pdf, "00420012": mime}
+    encoded = encode(dataset, pixels=Native(5, tag=0x00420011))
+    file = encoded.head + b"%PDF-" + encoded.tail
+    assert len(file) == encoded.length
+    assert file == encode(dataset, lambda uri: b"%PDF-").head
+
+
 def test_deep_nesting_is_bounded() -> None:
     def nested(levels: int) -> dict[str, Any]:
         dataset: dict[str, Any] = {}

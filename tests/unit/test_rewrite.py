@@ -439,6 +439,23 @@ def dataset_in_implicit(dataset: bytes) -> bytes:
     return found
 
 
+@pytest.mark.parametrize("stored", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+def test_a_large_document_is_streamed_like_pixel_data(stored: str) -> None:
+    written = implicit if stored == ImplicitVRLittleEndian else lambda tag, value: explicit(tag, VRS[tag], value)
+    pieces = [(0x00420010, b"Title "), (0x00420011, b"%PDF" * 9), (0x00420012, b"application/pdf ")]
+    before, document, after = (written(tag, value) for tag, value in pieces)
+    cut = len(before + document) - 36
+    dataset, rest = (before + document)[:cut], after + bytes(6)
+    identity = Identity("1.1", "1.2", "1.3", "1.4")
+    pixels = Native(36, tag=0x00420011)
+    around = rewrite(dataset, stored, ExplicitVRLittleEndian, identity, pixels=pixels, rest=rest)
+    expected = b"".join(explicit(tag, VRS[tag], value) for tag, value in pieces)
+    assert samples.dataset_bytes(whole(around, b"%PDF" * 9)) == expected
+
+
+VRS = {0x00420010: "ST", 0x00420011: "OB", 0x00420012: "LO"}
+
+
 def test_an_icon_in_fragments_stays_where_pixel_data_is_compressed() -> None:
     icon = explicit(0x7FE00010, "OB", item(b"\0\0\0\0") + item(b"abc") + SEQUENCE_END, UNDEFINED)
     kept = explicit(0x7FE00010, "OB", item(b"") + item(b"abc\0") + SEQUENCE_END, UNDEFINED)
