@@ -28,6 +28,10 @@ class Invalid(StorageError):
         super().__init__(message)
         self.fault = fault
 
+    def __reduce__(self) -> tuple[type["Invalid"], tuple[Fault, str]]:
+        """For errors that come from another process."""
+        return type(self), (self.fault, str(self))
+
 
 class NotFound(StorageError):
     """There is no such study, series, instance, frame, bulk value or object."""
