@@ -23,7 +23,7 @@ YOUNG_SECONDS = 3600  # an object so young may be about to be named
 _NEEDLESS = "nothing needs it"
 _UNKNOWN = "nothing names it"
 _BRING_BACK = {
-    ARCHIVE: "run `gateway reindex --resume`: it brings them back",
+    ARCHIVE: "run `gateway reindex --resume`, beside the gateway or not: it brings them back",
     COPY: "put it into the archive under the same key, and run `gateway reindex --resume`",
 }
 

@@ -97,8 +97,9 @@ class FoundPacks:
         for meta in self._in_order([meta for meta in metas if meta.key not in known]):
             done += self._adopt(meta, series)
         if gone:
-            named, _ = self._known(uids, gone)
-            done += [Done(key, Fate.MISSING, why=_MISSING) for key in sorted(gone & named.keys())]
+            named = (pack for pack in self._index.packs(Scope(*uids)) if pack.location.key in gone)
+            lost = sorted(pack.location.key for pack in named if self._wanted(pack))
+            done += [Done(key, Fate.MISSING, why=_MISSING) for key in lost]
         return done
 
     def copied(self, metas: Sequence[ObjectMeta]) -> list[Done]:

@@ -24,7 +24,7 @@ from storage.dicom.instance import Instance
 from storage.errors import Conflict, Exhausted, NotFound, StorageError
 from storage.index import InstanceRecord, LooseInstance, Outcome, PackingIndex, Stored
 from storage.objects import Location, ObjectMeta, ObjectStore, keys
-from storage.packs import Pack, PackedInstance
+from storage.packs import Damaged, Pack, PackedInstance
 
 SOURCE = "reindex"  # who is named as the sender of a loose instance: who it was is not in the object
 
@@ -38,7 +38,8 @@ def rebuild(
     could bring back what was deleted.
     """
     buried = Buried(places)
-    yield from _bury(index, places.archive, buried.at_first)
+    burying = Burying(index, places.archive, buried.at_first)
+    yield from burying.go_on()
     loose_series = {hash(uids) for uids in map(_series_of, places.spool.scan(LOOSE))}
     packs = FoundPacks(
         places,
@@ -54,15 +55,38 @@ def rebuild(
     for metas, take in work:
         for done in each(take, by_series(metas), threads):
             yield from done
-    yield from _bury(index, places.archive, buried.look())  # what was deleted meanwhile
+        yield from burying.go_on()
+    burying.left += buried.look()  # what was deleted meanwhile
+    yield from burying.go_on()
+    for key, _ in burying.left:
+        yield Done(
+            key, Fate.LEFT, why="what was deleted is still found, because a pack of the series is lost or damaged"
+        )
 
 
-def _bury(index: PackingIndex, archive: ObjectStore, stones: Iterable[tuple[str, Tombstone]]) -> Iterator[Done]:
-    """Remove from the index what was deleted: it may be older than that, or have been made before."""
-    for key, stone in stones:
-        removed = finish(index, archive, key, stone)
-        if removed:
-            yield Done(key, Fate.BURIED, why=f"{removed} instances that the index had were deleted, and go")
+class Burying:
+    """Removes from the index what was deleted: it may be older than that, or have been made before. `left` are the
+    tombstones that are still to be looked at.
+    """
+
+    def __init__(self, index: PackingIndex, archive: ObjectStore, stones: Iterable[tuple[str, Tombstone]]) -> None:
+        self._index = index
+        self._archive = archive
+        self.left = list(stones)
+
+    def go_on(self) -> Iterator[Done]:
+        """As far as it can be done. To remove some of a series takes the metadata of what stays: where the pack that
+        the index names has it no more, another is to be found first.
+        """
+        stones, self.left = self.left, []
+        for key, stone in stones:
+            try:
+                removed = finish(self._index, self._archive, key, stone)
+            except Damaged:
+                self.left.append((key, stone))
+                continue
+            if removed:
+                yield Done(key, Fate.BURIED, why=f"{removed} instances that the index had were deleted, and go")
 
 
 def by_series(metas: Iterable[ObjectMeta]) -> Iterator[list[ObjectMeta]]:
