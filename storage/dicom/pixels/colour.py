@@ -7,9 +7,10 @@ from numpy.typing import NDArray
 
 from storage.errors import Fault, Invalid
 
-_FULL = np.array([[1.0, 0.0, 1.402], [1.0, -0.344136, -0.714136], [1.0, 1.772, 0.0]], np.float32)
-_PARTIAL = np.array([[1.1644, 0.0, 1.5960], [1.1644, -0.3917, -0.8130], [1.1644, 2.0173, 0.0]], np.float32)
-_ROWS_AT_ONCE = 256
+_Weights = tuple[tuple[float, float, float], ...]  # of Y, Cb and Cr, for each of red, green and blue
+_FULL: _Weights = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
+_PARTIAL: _Weights = ((1.1644, 0.0, 1.5960), (1.1644, -0.3917, -0.8130), (1.1644, 2.0173, 0.0))
+_ROWS_AT_ONCE = 32
 
 
 def upsampled(flat: NDArray[Any], rows: int, columns: int) -> NDArray[Any]:
@@ -37,11 +38,16 @@ def rgb_of_ybr_partial(array: NDArray[Any], stored: int = 8) -> NDArray[Any]:
     return _converted(array, _PARTIAL, (1 << stored - 4, 1 << stored - 1, 1 << stored - 1), stored)
 
 
-def _converted(array: NDArray[Any], matrix: NDArray[Any], zero: tuple[int, ...], stored: int) -> NDArray[Any]:
-    """`array` of rows x columns x 3, less `zero`, through `matrix`; some rows at a time, to bound the memory."""
+def _converted(array: NDArray[Any], weights: _Weights, zero: tuple[int, ...], stored: int) -> NDArray[Any]:
+    """`array` of rows x columns x 3, less `zero`, by the weights of each colour; in strips that stay in the cache."""
     result = np.empty_like(array)
-    offset = np.array(zero, np.float32)
     for first in range(0, len(array), _ROWS_AT_ONCE):
-        part = (array[first : first + _ROWS_AT_ONCE].astype(np.float32) - offset) @ matrix.T
-        result[first : first + _ROWS_AT_ONCE] = np.clip(np.rint(part), 0, (1 << stored) - 1)
+        strip = array[first : first + _ROWS_AT_ONCE]
+        planes = [strip[..., number].astype(np.float32) - np.float32(zero[number]) for number in range(3)]
+        for colour, (first_weight, *others) in enumerate(weights):
+            total = planes[0] * np.float32(first_weight) + np.float32(0.5)
+            for plane, weight in zip(planes[1:], others, strict=True):
+                if weight:
+                    total += plane * np.float32(weight)
+            result[first : first + _ROWS_AT_ONCE, :, colour] = np.clip(total, 0, (1 << stored) - 1, out=total)
     return result
