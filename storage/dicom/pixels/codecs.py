@@ -37,7 +37,7 @@ def _decode_jpeg(data: bytes, stream: CodeStream) -> Pixels:
 
 
 def decode_jpeg_ls(data: bytes, stream: CodeStream) -> Pixels:
-    """JPEG-LS. The decoder searches for minutes for an end mark that is missing."""
+    """JPEG-LS. Without an end mark, the decoder may take half a minute to say so."""
     return imagecodecs.jpegls_decode(data if stream.is_whole else data + _EOI)
 
 

@@ -1,6 +1,8 @@
 """Frames to arrays, in whatever transfer syntax, with a description that is true to the array (PS3.5 8.2)."""
 
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
 from storage.dicom.pixels import jpeg_2000_header, jpeg_header, jpeg_xl_header, rle
@@ -45,13 +47,20 @@ def decode(data: bytes, transfer_syntax: str, description: PixelDescription) -> 
     coding = coding_of(transfer_syntax)
     if coding is None or (description.kind is not Kind.INTEGER and coding is not Coding.NATIVE):
         raise unsupported(f"its transfer syntax is {transfer_syntax}, its pixels are of the kind {description.kind}")
-    try:
-        if coding in KEEPING_CELLS:
-            return _cells_to_values(decode_cells(data, coding, description), description)
+    if coding in KEEPING_CELLS:
+        return _cells_to_values(decode_cells(data, coding, description), description)
+    with _refusals(coding):
         return _decompressed(data, _as_lossy(transfer_syntax, description))
+
+
+@contextmanager
+def _refusals(coding: Coding) -> Iterator[None]:
+    """Make Invalid of the errors of a codec: each has its own, and what nobody foresaw is damage too."""
+    try:
+        yield
     except (Invalid, MemoryError):
         raise
-    except Exception as error:  # each codec has errors of its own
+    except Exception as error:
         raise damaged(f"the decoder of {coding} refuses it") from error
 
 
@@ -59,7 +68,8 @@ def decode_cells(data: bytes, coding: Coding, description: PixelDescription) -> 
     """Cells as they were stored, every bit of them, of a coding that keeps these; raises Invalid as `decode` does."""
     _refuse_large(description)
     if coding is Coding.RLE:
-        return rle.decoded(data, description)
+        with _refusals(coding):
+            return rle.decoded(data, description)
     return cells(native_bytes(data, coding, description), description)
 
 

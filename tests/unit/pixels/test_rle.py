@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from storage.dicom.pixels.decode import decode
 from storage.dicom.pixels.encode import encode
-from storage.dicom.syntax import RLE
+from storage.dicom.pixels.transcode import transcode
+from storage.dicom.syntax import EXPLICIT_LITTLE, RLE
 from storage.errors import Fault, Invalid
 from tests.unit.pixels.samples import described, descriptions, in_colours, pixels_of, smooth
 
@@ -100,6 +101,8 @@ def test_a_damaged_rle_frame_is_refused(frame: bytes) -> None:
     with pytest.raises(Invalid) as raised:
         decode(frame, RLE, described(2, 2, 8, 8))
     assert raised.value.fault is Fault.MALFORMED
+    with pytest.raises(Invalid):
+        transcode(frame, RLE, EXPLICIT_LITTLE, described(2, 2, 8, 8))
 
 
 def test_segments_out_of_order_are_refused() -> None:
