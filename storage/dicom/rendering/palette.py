@@ -1,5 +1,6 @@
 """PALETTE COLOR to RGB, tables whole or in segments (PS3.3 C.7.6.3.1.5, C.7.9.2)."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ from numpy.typing import NDArray
 
 from storage.dicom.instance import JsonDataset
 from storage.dicom.rendering.attributes import Bulk, binary
-from storage.dicom.rendering.lut import Descriptor, descriptor_of, entries_of
+from storage.dicom.rendering.lut import descriptor_of, entries_of
 from storage.errors import Fault, Invalid
 
 _CHANNELS = (
@@ -42,57 +43,69 @@ def _channel(
         raise _malformed("its descriptor is missing or no such thing")
     entries = entries_of(attributes, keys[1], bulk, descriptor)
     if not len(entries):
-        entries = _expanded(_words(attributes, keys[2], bulk, descriptor), descriptor)
+        raw = binary(attributes.get(keys[2], {}), bulk) or b""
+        entries = _expanded(raw, descriptor.bits, descriptor.entries)
     if not len(entries):
         raise _malformed("it has no entries")
     return descriptor.first, entries
 
 
-def _words(attributes: JsonDataset, key: str, bulk: Bulk, descriptor: Descriptor) -> list[int]:
-    """Segments as they are stored: in bytes or words, as the entries are."""
-    raw = binary(attributes.get(key, {}), bulk) or b""
-    return list(raw) if descriptor.bits <= 8 else np.frombuffer(raw, "<u2", len(raw) // 2).tolist()
+@lru_cache(maxsize=24)  # all frames of an instance have the same, which may be thousands of short segments
+def _expanded(raw: bytes, bits: int, entries: int) -> NDArray[np.uint16]:
+    """So many entries of segmented data (C.7.9.2), in bytes or words as the entries are; raises Invalid (MALFORMED)."""
+    words = np.frombuffer(raw, np.uint8) if bits <= 8 else np.frombuffer(raw, "<u2", len(raw) // 2)
+    expansion = _Expansion(words, entries)
+    expansion.expand(0, len(words), nested=False)
+    if not expansion.parts:
+        return np.empty(0, np.uint16)
+    return np.concatenate(expansion.parts)[:entries].astype(np.uint16)
 
 
-def _expanded(words: list[int], descriptor: Descriptor) -> NDArray[np.uint16]:
-    """All entries of segmented data (C.7.9.2); raises Invalid (MALFORMED)."""
-    entries: list[int] = []
-    _expand(words, 0, len(words), entries, descriptor, nested=False)
-    return np.array(entries[: descriptor.entries], np.uint16)
+class _Expansion:
+    """The entries that segments have given so far, in `parts`, until there are as many as there should be."""
 
+    def __init__(self, words: NDArray[Any], entries: int) -> None:
+        self.parts: list[NDArray[Any]] = []
+        self._words = words
+        self._missing = entries
+        self._address_words = 4 // words.dtype.itemsize  # of an indirect segment: 32 bits, low word first
 
-def _expand(
-    words: list[int], at: int, segments: int, entries: list[int], descriptor: Descriptor, *, nested: bool
-) -> None:
-    """So many `segments` from the word `at` on, put behind `entries` until these are as many as there should be."""
-    address = 4 if descriptor.bits <= 8 else 2  # in words: an indirect segment has it in 32 bits, low word first
-    for _ in range(segments):
-        if at + 1 >= len(words) or len(entries) >= descriptor.entries:
-            return
-        kind, count, rest = words[at], words[at + 1], words[at + 2 : at + 2 + address]
-        at += 2
-        if kind == _DISCRETE:
-            entries += words[at : at + count]
-            at += count
-        elif kind == _LINEAR and entries and rest:
-            entries += _line(entries[-1], rest[0], count)
-            at += 1
-        elif kind == _INDIRECT and not nested and len(rest) == address:
-            _expand(words, _target(rest), count, entries, descriptor, nested=True)
-            at += address
-        else:
-            raise _malformed("a segment makes no sense")
+    def expand(self, at: int, segments: int, *, nested: bool) -> None:
+        """So many `segments` from the word `at` on."""
+        for _ in range(segments):
+            if at + 1 >= len(self._words) or self._missing <= 0:
+                return
+            kind, count = int(self._words[at]), int(self._words[at + 1])
+            at += 2
+            if kind == _DISCRETE:
+                self._add(self._words[at : at + count])
+                at += count
+            elif kind == _LINEAR:
+                self._add(self._line(at, count))
+                at += 1
+            elif kind == _INDIRECT and not nested:
+                self.expand(self._target(at), count, nested=True)
+                at += self._address_words
+            else:
+                raise _malformed("a segment makes no sense")
 
+    def _add(self, entries: NDArray[Any]) -> None:
+        self.parts.append(entries)
+        self._missing -= len(entries)
 
-def _line(start: int, end: int, count: int) -> list[int]:
-    return [round(start + (end - start) * step / count) for step in range(1, count + 1)]
+    def _line(self, at: int, count: int) -> NDArray[Any]:
+        """From the entry before to the word `at`, which is the last."""
+        if not self.parts or not len(self.parts[-1]) or at >= len(self._words):
+            raise _malformed("a line of entries has no start or no end")
+        start, end = float(self.parts[-1][-1]), float(self._words[at])
+        return np.rint(start + (end - start) * np.arange(1, count + 1) / max(count, 1))
 
-
-def _target(address: list[int]) -> int:
-    """The word at an address that is given in bytes, from the first segment on."""
-    if len(address) == 4:
-        return int.from_bytes(bytes(address), "little")
-    return (address[0] | address[1] << 16) // 2
+    def _target(self, at: int) -> int:
+        """The word at the address, given in bytes, that lies at `at`."""
+        address = self._words[at : at + self._address_words]
+        if len(address) < self._address_words:
+            raise _malformed("a segment points nowhere")
+        return int.from_bytes(address.tobytes(), "little") // self._words.dtype.itemsize
 
 
 def _malformed(what: str) -> Invalid:

@@ -1,6 +1,7 @@
 """Instances as the rendering sees them: decoded frames, their attributes, and the bulk values these name."""
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,9 @@ import orjson
 from numpy.typing import NDArray
 from PIL import Image
 from pydicom.dataset import Dataset
+from pydicom.uid import ExplicitVRBigEndian
 
+from storage.dicom.frames import Span
 from storage.dicom.instance import Instance, JsonDataset
 from storage.dicom.parse import parse
 from storage.dicom.pixels.decode import Decoded, decode
@@ -16,6 +19,7 @@ from storage.dicom.pixels.description import PixelDescription
 from storage.dicom.rendering.attributes import attributes_of_frame, bulk_uris
 from storage.dicom.rendering.render import Rendered, draw, render
 from storage.dicom.rendering.wish import Wish
+from storage.dicom.values import swapped
 from tests.samples import ct, part10
 
 
@@ -31,9 +35,7 @@ def grey(array: NDArray[Any], **changes: Any) -> Dataset:
         "PixelRepresentation": int(array.dtype.kind == "i"),
         "PixelData": array.tobytes() + bytes(array.nbytes % 2),
     }
-    return ct(
-        **{key: value for key, value in (removed | described | changes).items() if value is not None or key in removed}
-    )
+    return ct(**(removed | described | changes))
 
 
 def colour(array: NDArray[Any], photometric: str = "RGB", **changes: Any) -> Dataset:
@@ -47,13 +49,17 @@ def slope(rows: int = 16, columns: int = 16, dtype: str = "uint16", top: int = 4
 
 
 def frame_of(file: bytes, number: int = 1) -> tuple[Decoded, JsonDataset, dict[str, bytes]]:
-    """What `render` takes, from a Part 10 file of little endian."""
+    """What `render` takes, from a Part 10 file."""
     instance = parse(file)
     dataset = orjson.loads(instance.metadata)
-    stored = b"".join(
-        file[span.offset : span.offset + span.length] for span in _absolute(instance, instance.frames.spans(number))
-    )
-    frame = decode(stored, instance.transfer_syntax, PixelDescription.of(dataset))
+    description = PixelDescription.of(dataset)
+    spans = instance.frames.spans(number)
+    if instance.transfer_syntax == ExplicitVRBigEndian and dataset["7FE00010"]["vr"] == "OW":
+        spans = tuple(span._replace(length=span.length + span.length % 2) for span in spans)
+        stored = swapped(_read(file, instance, spans), 2)
+    else:
+        stored = _read(file, instance, spans)
+    frame = decode(stored, instance.transfer_syntax, description)
     attributes = attributes_of_frame(dataset, number)
     return frame, attributes, {uri: _bulk(file, instance, uri) for uri in bulk_uris(attributes)}
 
@@ -78,9 +84,11 @@ def opened(body: bytes) -> Image.Image:
 
 
 def _bulk(file: bytes, instance: Instance, uri: str) -> bytes:
-    spans = instance.bulk[uri.removeprefix("bulkdata/")].spans
-    return b"".join(file[span.offset : span.offset + span.length] for span in _absolute(instance, spans))
+    value = instance.bulk[uri.removeprefix("bulkdata/")]
+    raw = _read(file, instance, value.spans)
+    return swapped(raw, 2) if instance.transfer_syntax == ExplicitVRBigEndian and value.vr == "OW" else raw
 
 
-def _absolute(instance: Instance, spans: Any) -> Any:
-    return [span._replace(offset=span.offset + instance.header_length - len(instance.preface)) for span in spans]
+def _read(file: bytes, instance: Instance, spans: Sequence[Span]) -> bytes:
+    base = instance.header_length - len(instance.preface)
+    return b"".join(file[base + span.offset : base + span.offset + span.length] for span in spans)
