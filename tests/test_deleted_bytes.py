@@ -1,6 +1,7 @@
 """What was deleted is gone: its bytes are searched for in every file and every object that a whole archive keeps."""
 
 import gzip
+import os
 import random
 import time
 import zipfile
@@ -77,7 +78,8 @@ def delete(backend: Backend, study: int, number: int | None = None) -> None:
 def places_of(needle: bytes, folder: Path, backend: Backend) -> set[str]:
     """Where it is found: the first folder or file below `folder`, or the store of an object."""
     found: set[str] = set()
-    for path in folder.rglob("*"):
+    files = (Path(top, name) for top, _, names in os.walk(folder) for name in names)  # folders vanish meanwhile, too
+    for path in files:
         try:
             if path.is_file() and needle in laid_open(path.read_bytes()):
                 found.add(path.relative_to(folder).parts[0])
