@@ -114,9 +114,9 @@ class House:
     def delete(self, *uids: str) -> None:
         self.archive.delete(Scope(*uids), by=BY)
 
-    def damage(self, at: int) -> str:
-        """Flip a bit of the only pack; its key."""
-        [pack] = list(self.places.archive.scan("packs/"))
+    def damage(self, at: int, key: str = "") -> str:
+        """Flip a bit of that pack, or of the only one; its key."""
+        [pack] = list(self.places.archive.scan(key or "packs/"))
         with self.places.archive.get(pack.key) as body:
             data = bytearray(body.read())
         data[at] ^= 1

@@ -204,10 +204,11 @@ def test_a_whole_pack_takes_what_a_damaged_one_has_too(house: House) -> None:
         house.store(1, 1, number, size=1000)
     house.seal(1, 1)
     house.sweep()
-    key = house.damage(1000)  # in the first instance
+    [key] = [pack.location.key for pack in house.index.packs()]
     house.delete(study(1), SERIES, f"{SERIES}.1")
     house.compact()
     before = house.answers()
+    house.damage(3_000_000, key)  # in the second instance
     forget_deletions(house)
     house.lose_index()
     found = house.rebuild()
