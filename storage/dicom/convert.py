@@ -80,7 +80,7 @@ class _Reader:
     """The pass over the bytes: runs of common elements quickly, all others one by one."""
 
     def __init__(self, data: bytes) -> None:
-        self.last = 0  # the tag of the element of the data set itself that was read last
+        self.last = 0  # the largest tag that was read in the data set itself
         self._data = data
         self._view = memoryview(data)
         self._budget = iter(range(MAX_ELEMENTS))
@@ -91,9 +91,15 @@ class _Reader:
         """Read from `position` into `found`; where it ends: at `end` or, `open_ended`, after the delimiter."""
         run = RUNS[scope.encoding]
         for _ in self._budget:
+            before = len(found.tags)
             position = run(self._data, position, end, found)
-            if self._is_over(position, end, scope, found):
+            if not scope.depth:
+                self.last = max(self.last, *found.tags[before:], 0)
+            if self._is_over(position, end, scope):
                 break
+            if self._is_cut(position, end, scope):
+                found.streamed = self._streamed(position, end, scope, found)
+                return end
             tag, vr, start, length = header = scope.encoding.header(self._view, position, end)
             if tag >= _FIRST_DELIMITER:
                 if scope.depth and tag != ITEM_END:
@@ -102,6 +108,8 @@ class _Reader:
                 if open_ended:
                     return position
                 continue
+            if not scope.depth:
+                self.last = max(self.last, tag)
             if length and tag in scope.stops:
                 known = vr_in(tag, found) if vr is None or vr is UN else vr
                 found.streamed = Streamed(tag, known.name, length == UNDEFINED, start)
@@ -119,13 +127,23 @@ class _Reader:
             raise malformed("an item of undefined length has no end, the bytes stop", position)
         return end
 
-    def _is_over(self, position: int, end: int, scope: _Scope, found: Elements) -> bool:
+    def _is_cut(self, position: int, end: int, scope: _Scope) -> bool:
+        """Whether only the header is left of a native value that is streamed: what follows cannot tell its form."""
+        left = end - position
+        return left in (HEADER_BYTES, _LONG_HEADER) and _tag_at(self._view, position, scope) in scope.stops
+
+    def _streamed(self, position: int, end: int, scope: _Scope, found: Elements) -> Streamed:
+        tag = _tag_at(self._view, position, scope)
+        vr = scope.encoding.vrs.get(self._data[position + 4 : position + 6])
+        return Streamed(tag, (vr_in(tag, found) if vr is None or vr is UN else vr).name, False, end)
+
+    def _is_over(self, position: int, end: int, scope: _Scope) -> bool:
         """Whether no element follows: the bytes end, or only zeros and what lies behind pixel data is left."""
         if position >= end:
             return True
         if scope.depth:
             return False
-        last = max(self.last, found.tags[-1] if found.tags else 0)
+        last = self.last
         if last >= PIXEL_DATA and is_no_element(self._view, position, end, last, scope.encoding):
             return True
         if position >= self._non_zero and not any(self._data[position : position + HEADER_BYTES]):
@@ -219,6 +237,10 @@ class _Reader:
         if open_ended:
             return (OPEN_ITEM, body, CLOSE_ITEM), position
         return (item_header(len(body)), body), position
+
+
+def _tag_at(view: memoryview, position: int, scope: _Scope) -> int:
+    return scope.encoding.item(view, position, len(view))[0]
 
 
 def _keep(start: int, end: int) -> None:

@@ -14,7 +14,7 @@ DELIMITERS = 0xFFFE  # the group of the three above, which have no VR
 HEADER_BYTES = 8
 FIRST_TAG = 0x00080000  # before it: command set and file meta, which are no part of a data set
 _FIRST_OF_OPEN = frozenset({ITEM, SEQUENCE_END})  # what a value of undefined length begins with
-_TRAILING_PADDING = 0xFFFCFFFC
+TRAILING_PADDING = 0xFFFCFFFC
 _ZEROS = 64 << 10  # bytes looked at in one step
 
 # tag, VR (None: the dictionary knows), first byte of the value, its length
@@ -183,7 +183,7 @@ def is_no_element(view: memoryview, position: int, end: int, last: int, encoding
         tag, vr, start, length = encoding.header(view, position, end)
     except Invalid:
         return True
-    if tag == _TRAILING_PADDING:
+    if tag == TRAILING_PADDING:
         return True
     known = vr is not None or tag >> 16 & 1 or vr_of(tag, {}, signed=False) != UN.name
     fits = length == UNDEFINED or start + length <= end
@@ -192,7 +192,7 @@ def is_no_element(view: memoryview, position: int, end: int, last: int, encoding
 
 def is_trailing_padding(view: memoryview, position: int, encoding: Encoding) -> bool:
     """Whether Data Set Trailing Padding (FFFC,FFFC) begins at `position` (PS3.10 7.2)."""
-    return len(view) - position >= HEADER_BYTES and encoding.item(view, position, len(view))[0] == _TRAILING_PADDING
+    return len(view) - position >= HEADER_BYTES and encoding.item(view, position, len(view))[0] == TRAILING_PADDING
 
 
 def first_non_zero(view: memoryview, position: int, end: int) -> int:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache
 
 from storage.dicom.dictionary import vr_of
-from storage.dicom.elements import FIRST_TAG, HEADER_BYTES, Encoding
+from storage.dicom.elements import FIRST_TAG, HEADER_BYTES, TRAILING_PADDING, Encoding
 from storage.dicom.explicit import MAX_SHORT, Elements
 from storage.dicom.jsonmodel import PIXEL_TAGS
 from storage.dicom.values import BY_CODE, BY_NAME, SQ, UN, VR
@@ -13,6 +13,7 @@ from storage.dicom.values import BY_CODE, BY_NAME, SQ, UN, VR
 PIXEL_REPRESENTATION = 0x00280103
 FIRST_CREATOR, LAST_CREATOR = 0x10, 0xFF  # element numbers of private creators
 
+_SPECIAL = frozenset({PIXEL_REPRESENTATION, TRAILING_PADDING})
 _read_implicit = struct.Struct("<HHI").unpack_from
 _read_explicit = struct.Struct("<HH2sH").unpack_from
 
@@ -27,7 +28,7 @@ class _Prefixes(dict[int, bytes | None]):
         name = vr_of(tag, {}, signed=False)
         if name == UN.name or tag < FIRST_TAG:
             return None
-        is_plain = name == vr_of(tag, {}, signed=True) and tag != PIXEL_REPRESENTATION and tag not in PIXEL_TAGS
+        is_plain = tag not in _SPECIAL and tag not in PIXEL_TAGS and name == vr_of(tag, {}, signed=True)
         self[tag] = prefix = _prefix(tag, name) if is_plain else None
         return prefix
 

@@ -342,6 +342,9 @@ def test_r_trail_what_lies_behind_the_data_set_is_left_out() -> None:
     for trail in (bytes(8), bytes(5), bytes(1000), explicit(0xFFFCFFFC, "OB", bytes(8)), b"\xff" * 7, b"garbage"):
         cut = Cut(raw.part10(ExplicitVRLittleEndian, raw.uids() + raw.parents() + pixels + trail))
         assert cut.rewritten().tail == b"", trail
+    padded = implicit(0x7FE00010, b"abcd") + implicit(0xFFFCFFFC, bytes(8))
+    head = dataset_in_implicit(raw.uids() + raw.parents())
+    assert Cut(raw.part10(ImplicitVRLittleEndian, head + padded)).rewritten().tail == b""
     behind = explicit(0x7FE10010, "LO", b"ab")
     signed = explicit(0xFFFAFFFA, "SQ", b"")
     cut = Cut(raw.part10(ExplicitVRLittleEndian, raw.uids() + raw.parents() + pixels + behind + signed + bytes(6)))
@@ -451,6 +454,16 @@ def test_a_large_document_is_streamed_like_pixel_data(stored: str) -> None:
     around = rewrite(dataset, stored, ExplicitVRLittleEndian, identity, pixels=pixels, rest=rest)
     expected = b"".join(explicit(tag, VRS[tag], value) for tag, value in pieces)
     assert samples.dataset_bytes(whole(around, b"%PDF" * 9)) == expected
+
+
+@pytest.mark.parametrize("code", [b"OX", b"??", b"\0\0", b"UN"])
+def test_r_badvr_of_pixel_data_is_that_of_the_dictionary(code: bytes) -> None:
+    header = struct.pack("<HH2sHI", 0x7FE0, 0x0010, code, 0, 8)
+    cut = Cut(raw.part10(ExplicitVRLittleEndian, raw.uids() + raw.parents() + header + bytes(8)))
+    assert cut.file().endswith(explicit(0x7FE00010, "OW", bytes(8)))
+    short = implicit(0x7FE00010, bytes(8))
+    cut = Cut(raw.part10(ExplicitVRLittleEndian, raw.uids() + raw.parents() + short))
+    assert cut.file().endswith(explicit(0x7FE00010, "OW", bytes(8)))
 
 
 VRS = {0x00420010: "ST", 0x00420011: "OB", 0x00420012: "LO"}
