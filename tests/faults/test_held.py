@@ -143,6 +143,10 @@ def delete_and_reindex(tmp_path: Path, *, compacting: Sequence[str], indexing: S
     gateway = GatewayProcess(tmp_path / "data", env=LOOSE)
     first, second = f"{samples.ROOT}.1", f"{samples.ROOT}.2"
     one = (first, f"{first}.1", f"{first}.1.3")
+    # The compactor rests until it is its turn, else it has done its work before on a slow machine.
+    resting = point(tmp_path, "gateway.archive.compactor:Compactor.run_once:before")
+    resting.arm()
+    gateway.program = resting.program
     with gateway:
         with sending(gateway, ledger, [samples.ct(study, 1, n) for study in (1, 2) for n in range(1, 5)]):
             pass
@@ -157,6 +161,7 @@ def delete_and_reindex(tmp_path: Path, *, compacting: Sequence[str], indexing: S
                 strike(ledger, uids)
                 ledger.check_all(gateway)
         ledger.check_all(gateway)
+        gateway.kill()
     for step in compacting:
         at = point(tmp_path, f"step:{step}")
         at.arm()
