@@ -5,6 +5,7 @@ archive, which workers keep in shape; the guard puts policy and audit around it,
 left. There is no door in it: commands work on it as it is, `gateway.compose` adds the doors.
 """
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from gateway.archive.local import LocalArchive
 from gateway.archive.lookout import Lookout
 from gateway.archive.metered import MeteredArchive
 from gateway.archive.places import ARCHIVE, COPY, SPOOL, Places
+from gateway.archive.pool import Pool
 from gateway.archive.sealer import Sealing
 from gateway.archive.workers import Job, Workers
 from gateway.config import Config
@@ -76,6 +78,7 @@ class Backend:
     lookouts: Mapping[str, Lookout]  # on each object store
     audit: JsonLinesAudit
     workers: Workers | None
+    pixels: Pool  # which starts no process before it is asked to work
 
     def start(self) -> None:
         """Check that it works, and let the workers begin. Raises Unavailable."""
@@ -139,6 +142,7 @@ class Backend:
         """Let go of everything; nobody uses it any more, and its workers have ended."""
         for lookout in self.lookouts.values():
             lookout.stop()
+        self.pixels.close()
         self.index.close()
         self.places.close()
         self.audit.close()
@@ -183,8 +187,9 @@ def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING, *, any_stores:
         deleted=team.nudge if team is not None else lambda: None,
     )
     audit = JsonLinesAudit(folder(config, config.audit.folder, "audit"), config.audit.max_bytes_per_file)
+    pixels = Pool(config.web.pixel_processes or max(1, (os.cpu_count() or 1) // config.workers))
     archive = MeteredArchive(GuardedArchive(local, RightsPolicy(), audit))
-    return Backend(archive, local, places, index, lookouts, audit, team)
+    return Backend(archive, local, places, index, lookouts, audit, team, pixels)
 
 
 def _as_it_is(_: str, store: ObjectStore) -> ObjectStore:

@@ -195,6 +195,7 @@ class Web(Section):
     max_search_results: PositiveInt = 1000
     default_search_results: PositiveInt = 100
     read_timeout_seconds: PositiveInt = 60
+    pixel_processes: int = Field(0, ge=0)  # 0: one a core, shared out among the workers
 
     @model_validator(mode="after")
     def _limits_agree(self) -> "Web":
