@@ -141,7 +141,7 @@ def test_an_answer_that_breaks_off_is_recorded_again(guard: Guard) -> None:
     with pytest.raises(Unavailable):
         b"".join(second.chunks())
     assert [event.outcome for event in guard.audit.events] == [Outcome.SUCCESS, Outcome.FAILURE]
-    assert guard.last.reason == "Unavailable"
+    assert guard.last.reason == "Damaged"
 
 
 @pytest.mark.parametrize("verb", [Verb.METADATA, Verb.RETRIEVE])
