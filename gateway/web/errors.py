@@ -53,7 +53,9 @@ def response(error: Exception) -> Response:
         case HTTPException():
             return _body(error.status_code, _WORDS.get(error.status_code, "http"), error.detail, error.headers)
         case Damaged():
-            return _body(503, "damaged", f"{error}; it stays so until the operator has run `gateway verify --repair`")
+            # It may have been damaged on its way from a bucket: that passes.
+            detail = f"{error}; if that stays so, the operator is to run `gateway verify --repair`"
+            return _body(503, "damaged", detail, _headers(error))
         case StorageError() | Unauthenticated() | Forbidden():
             for kind, (status, word) in _STATUSES.items():
                 if isinstance(error, kind):  # or a kind of it that tells more to those below
