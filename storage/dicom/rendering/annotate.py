@@ -1,5 +1,6 @@
 """Patient and technique burned into a picture, only when asked for (PS3.18 8.3.5.1.1)."""
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -9,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from storage.dicom.instance import JsonDataset
 from storage.dicom.rendering.attributes import first, number, text
-from storage.dicom.rendering.fonts import font_for
+from storage.dicom.rendering.fonts import runs_of
 from storage.dicom.rendering.wish import Annotation
 
 _MIN_TEXT, _MAX_TEXT = 9, 64  # the height of letters, in pixels
@@ -43,26 +44,29 @@ def annotated(
 
 
 def _writable(lines: Sequence[Line], size: int) -> tuple[list[str], bool]:
-    """Each line as the first of its forms for which there is a font, and whether some line or form has none."""
+    """Each line as the first of its forms for which there are fonts, and whether some form has none."""
     written, missing = [], False
-    for forms in lines:
-        found = [form for form in forms if form and font_for(form, size)]
-        missing |= len(found) < len([form for form in forms if form])
+    for line in lines:
+        forms = [form for form in line if form]
+        found = [form for form in forms if runs_of(form, size)]
+        missing |= len(found) < len(forms)
         written += found[:1]
     return written, missing
 
 
 def _write(picture: NDArray[Any], line: str, left: int, top: int, size: int) -> None:
     """White letters with black edges, as much of them as there is room for."""
-    font = font_for(line, size)
-    rows, columns = picture.shape[:2]
-    if font is None or top >= rows or left >= columns:
+    runs = runs_of(line, size)
+    if runs is None or top >= picture.shape[0] or left >= picture.shape[1]:
         return
-    edge = max(1, size // 12)
-    width, height = int(font.getlength(line)) + 4 * edge, size * 3 // 2
+    edge = max(1, size // 6)
+    width = math.ceil(sum(font.getlength(run) for run, font in runs)) + 2 * edge
     for letters_only in (False, True):
-        mask = Image.new("L", (width, height))
-        ImageDraw.Draw(mask).text((edge, 0), line, 255, font, stroke_width=0 if letters_only else edge)
+        mask = Image.new("L", (width, size * 3 // 2))
+        pen, at = ImageDraw.Draw(mask), float(edge)
+        for run, font in runs:
+            pen.text((at, size), run, 255, font, anchor="ls", stroke_width=0 if letters_only else edge)
+            at += font.getlength(run)
         _blend(picture, np.asarray(mask), left, top, white=letters_only)
 
 
@@ -104,7 +108,8 @@ def _technique(attributes: JsonDataset) -> list[Line]:
     numbers = [f"{label} {text(attributes, key)}" for label, key in _COUNTED if text(attributes, key)]
     measures = [_measure(attributes, *one) for one in _MEASURED]
     taken = _date(text(attributes, "00080022") or text(attributes, "00080020"))
-    return _lines([[" ".join(filter(None, where))], [" ".join(numbers)], [" ".join(filter(None, measures))], [taken]])
+    named = [" ".join(filter(None, where)), " ".join(filter(None, where[:2]))]
+    return _lines([named, [" ".join(numbers)], [" ".join(filter(None, measures))], [taken]])
 
 
 _COUNTED = (("Series", "00200011"), ("Image", "00200013"))

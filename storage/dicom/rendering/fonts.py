@@ -1,6 +1,7 @@
 """Fonts that have the characters of a text: those of the system that are known to, and Pillow's own for Latin."""
 
 from functools import lru_cache
+from itertools import groupby
 from pathlib import Path
 
 from PIL import ImageFont
@@ -21,10 +22,21 @@ _OF_PILLOW = ""
 _NO_CHARACTER = "\uffff"  # which no font has: it is drawn as what stands for a missing one
 
 
-def font_for(text: str, size: int, files: tuple[str, ...] = FONT_FILES) -> FreeTypeFont | None:
-    """The first font that has every character of `text`, `size` pixels high; None when none has."""
+def runs_of(text: str, size: int, files: tuple[str, ...] = FONT_FILES) -> list[tuple[str, FreeTypeFont]] | None:
+    """`text` in pieces, each with a font that has its characters, `size` pixels high; None when one is in no font."""
+    found = [(character, _font_of(character, size, files)) for character in text]
+    runs: list[tuple[str, FreeTypeFont]] = []
+    for font, pieces in groupby(found, key=lambda pair: pair[1]):
+        if font is None:
+            return None
+        runs.append(("".join(character for character, _ in pieces), font))
+    return runs
+
+
+@lru_cache(maxsize=4096)
+def _font_of(character: str, size: int, files: tuple[str, ...]) -> FreeTypeFont | None:
     fonts = (_font(file, size) for file in (*files, _OF_PILLOW))
-    return next((font for font in fonts if font is not None and _has(font, text)), None)
+    return next((font for font in fonts if font is not None and _has(font, character)), None)
 
 
 @lru_cache(maxsize=64)
@@ -35,9 +47,8 @@ def _font(file: str, size: int) -> FreeTypeFont | None:
     return ImageFont.truetype(file, size) if Path(file).is_file() else None
 
 
-def _has(font: FreeTypeFont, text: str) -> bool:
-    missing = _drawn(font, _NO_CHARACTER)
-    return all(_drawn(font, character) != missing for character in set(text) if not character.isspace())
+def _has(font: FreeTypeFont, character: str) -> bool:
+    return character.isspace() or _drawn(font, character) != _drawn(font, _NO_CHARACTER)
 
 
 def _drawn(font: FreeTypeFont, character: str) -> tuple[tuple[int, int], bytes]:
