@@ -5,7 +5,9 @@ import io
 import struct
 import warnings
 import zlib
+from contextlib import suppress
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pydicom
@@ -520,7 +522,7 @@ def test_r_huge_deep_nesting_is_bounded() -> None:
         rewritten(nested(81))
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_bytes_of_any_kind_are_rewritten_or_refused(data: st.DataObject) -> None:
     stored = data.draw(st.sampled_from([ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian]))
@@ -534,7 +536,7 @@ def test_bytes_of_any_kind_are_rewritten_or_refused(data: st.DataObject) -> None
     assert rewritten(found) == found  # what was written is in order: writing it again changes nothing
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.data())
 def test_any_data_set_is_the_same_from_every_encoding(data: st.DataObject) -> None:
     ds = data.draw(datasets(2))
@@ -545,6 +547,23 @@ def test_any_data_set_is_the_same_from_every_encoding(data: st.DataObject) -> No
     assert zlib.decompress(samples.dataset_bytes(deflated), -15) == expected
     for file in (*files, deflated):
         assert samples.dataset_bytes(Cut(file).file()) == expected
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_files_of_the_corpus_are_rewritten_or_refused(seed: int) -> None:
+    random = Random(seed)
+    files = [path.read_bytes() for path in samples.corpus() if path.stat().st_size < 12_000]
+    rewritten_ones = 0
+    for _ in range(5000):
+        data = bytearray(random.choice(files))
+        for _ in range(random.randint(1, 3)):
+            at = random.randrange(132, len(data))
+            data[at : at + random.choice((0, 1, 1, 4))] = random.randbytes(random.choice((0, 1, 1, 2, 8)))
+        with suppress(Invalid):
+            parse(Cut(bytes(data)).file())
+            rewritten_ones += 1
+    assert rewritten_ones > 500
 
 
 @st.composite
