@@ -5,6 +5,7 @@ import subprocess
 import sys
 import warnings
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,30 @@ from pydicom.pixels import convert_color_space, get_decoder
 from pydicom.uid import UID, ExplicitVRBigEndian, ExplicitVRLittleEndian
 
 from storage.dicom.pixels.colour import rgb_of_ybr_full
+from storage.dicom.pixels.conversion import can
 from storage.dicom.pixels.decode import decode
 from storage.dicom.pixels.description import Kind, PixelDescription
 from storage.dicom.pixels.encode import encode
 from storage.dicom.pixels.native import joined, packed
-from storage.dicom.pixels.syntaxes import JPEG_BASELINE, JPEG_EXTENDED
-from storage.dicom.syntax import EXPLICIT_LITTLE
+from storage.dicom.pixels.syntaxes import (
+    DEFLATED_FRAME,
+    HTJ2K_LOSSLESS_RPCL,
+    JPEG_2000_LOSSLESS,
+    JPEG_BASELINE,
+    JPEG_EXTENDED,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LS_LOSSLESS,
+    JPEG_XL_LOSSLESS,
+)
+from storage.dicom.pixels.transcode import transcode
+from storage.dicom.syntax import EXPLICIT_LITTLE, RLE
 from storage.errors import Invalid
 from tests.samples import corpus
 from tests.unit.pixels.expected import DIGESTS
 from tests.unit.pixels.samples import MONOCHROME, RGB, described, descriptions, in_colours, pixels_of, smooth
 
 _MOST_FRAMES = 3
+_SMALL_PIXELS = 300 * 300
 _UNREADABLE = {
     "JPEG2000-embedded-sequence-delimiter.dcm",  # a delimiter within its code stream
     "MR_truncated.dcm",
@@ -72,18 +85,21 @@ def _bits(value: bytes, description: PixelDescription) -> list[bytes]:
     ]
 
 
-def with_pixels() -> list[Path]:
-    """The files of the corpus that have pixel data that can be read."""
-    found = []
+@cache
+def sizes() -> dict[Path, int]:
+    """The files of the corpus that have pixel data that can be read, and the pixels of a frame of each."""
+    found = {}
     for path in corpus():
-        if path.name in _UNREADABLE:
-            continue
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            ds = pydicom.dcmread(path, force=True, specific_tags=["Rows", "PixelData"])
-        if "Rows" in ds and "PixelData" in ds:
-            found.append(path)
+            ds = pydicom.dcmread(path, force=True, specific_tags=["Rows", "Columns", "PixelData"])
+        if path.name not in _UNREADABLE and "Rows" in ds and "PixelData" in ds:
+            found[path] = int(ds.Rows) * int(ds.Columns)
     return found
+
+
+SMALL = [path for path, size in sizes().items() if size <= _SMALL_PIXELS]
+LARGE = [path for path, size in sizes().items() if size > _SMALL_PIXELS]
 
 
 def of_pydicom(file: PixelFile, index: int) -> NDArray[Any]:
@@ -94,7 +110,7 @@ def of_pydicom(file: PixelFile, index: int) -> NDArray[Any]:
     return array.astype(array.dtype.newbyteorder("="))
 
 
-@pytest.mark.parametrize("path", with_pixels(), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", [*SMALL, *LARGE], ids=lambda path: path.name)
 def test_t_lossless_the_pixels_of_the_corpus_are_those_of_pydicom(path: Path) -> None:
     file = PixelFile(path)
     for index, frame in enumerate(file.frames()[:_MOST_FRAMES]):
@@ -114,6 +130,42 @@ def test_t_lossless_the_pixels_of_the_corpus_are_those_of_pydicom(path: Path) ->
             assert np.abs(array.astype(int) - expected.astype(int)).max() <= 2
         else:
             np.testing.assert_array_equal(array, expected)
+
+
+_TARGETS = (
+    EXPLICIT_LITTLE,
+    DEFLATED_FRAME,
+    RLE,
+    JPEG_LOSSLESS_SV1,
+    JPEG_LS_LOSSLESS,
+    JPEG_2000_LOSSLESS,
+    HTJ2K_LOSSLESS_RPCL,
+    JPEG_XL_LOSSLESS,
+)
+
+
+def there_and_back(path: Path) -> None:
+    file = PixelFile(path)
+    frame = file.frames()[0]
+    expected = decode(frame, file.syntax, file.description)
+    for target in _TARGETS:
+        if not can(file.syntax, target, file.description):
+            continue
+        there = transcode(frame, file.syntax, target, file.description)
+        found = decode(there.data, target, there.description)
+        np.testing.assert_array_equal(found.array, expected.array)
+        assert found.description == expected.description
+
+
+@pytest.mark.parametrize("path", SMALL, ids=lambda path: path.name)
+def test_t_lossless_the_corpus_goes_there_and_back(path: Path) -> None:
+    there_and_back(path)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", LARGE, ids=lambda path: path.name)
+def test_t_lossless_large_images_of_the_corpus_go_there_and_back(path: Path) -> None:
+    there_and_back(path)
 
 
 def test_t_bits_twelve_bits_of_jpeg_extended_are_decoded() -> None:
