@@ -100,6 +100,7 @@ def sizes() -> dict[Path, int]:
 
 SMALL = [path for path, size in sizes().items() if size <= _SMALL_PIXELS]
 LARGE = [path for path, size in sizes().items() if size > _SMALL_PIXELS]
+HUGE = [path for path, size in sizes().items() if size > 1000 * 1000]
 
 
 def of_pydicom(file: PixelFile, index: int) -> NDArray[Any]:
@@ -110,7 +111,10 @@ def of_pydicom(file: PixelFile, index: int) -> NDArray[Any]:
     return array.astype(array.dtype.newbyteorder("="))
 
 
-@pytest.mark.parametrize("path", [*SMALL, *LARGE], ids=lambda path: path.name)
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.long if path in HUGE else (), id=path.name) for path in [*SMALL, *LARGE]],
+)
 def test_t_lossless_the_pixels_of_the_corpus_are_those_of_pydicom(path: Path) -> None:
     file = PixelFile(path)
     for index, frame in enumerate(file.frames()[:_MOST_FRAMES]):
