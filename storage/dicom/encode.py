@@ -108,6 +108,8 @@ def _element(tag: int, entry: Any, bulk: Bulk, path: str) -> bytes:
     present = [form for form in _FORMS if form in entry]
     if len(present) > 1:
         raise Refused(f"has {' and '.join(present)}, of which there can be one")
+    if vr == "SQ" and present not in ([], ["Value"]):
+        raise Refused(f"is a sequence, which {present[0]} cannot give")
     if "BulkDataURI" in entry:
         if not isinstance(entry["BulkDataURI"], str):
             raise Refused("has a BulkDataURI that is no string")

@@ -159,6 +159,7 @@ def test_j_in_values_are_padded_to_even_by_vr(vr: str, value: Any, raw_value: by
 def test_inline_binary_and_bulk_data() -> None:
     inline = {"vr": "OB", "InlineBinary": b64encode(b"abc").decode()}
     assert element("00310001", inline) == expected("OB", b"abc\0")
+    assert element("00310001", {"vr": "OW", "InlineBinary": "AAAA"}) == expected("OW", bytes(4))
     assert element("00310001", {"vr": "UN", "InlineBinary": ""}) == expected("UN", b"")
     values = {"urn:1": b"ab", "urn:2": b"abc"}
     nested = {"vr": "SQ", "Value": [{"00310001": {"vr": "OW", "BulkDataURI": "urn:1"}}]}
@@ -230,6 +231,8 @@ def test_invalid_values_are_named_by_tag_and_reason(vr: str, values: list[Any], 
         ({"vr": "OB", "InlineBinary": ["AA=="]}, "no string"),
         ({"vr": "OB", "BulkDataURI": None}, "no string"),
         ({"vr": "OB", "Value": [], "InlineBinary": ""}, "of which there can be one"),
+        ({"vr": "SQ", "InlineBinary": "AAAA"}, "sequence"),
+        ({"vr": "SQ", "BulkDataURI": "urn:1"}, "sequence"),
     ],
 )
 def test_invalid_entries_are_named_by_tag_and_reason(entry: Any, why: str) -> None:
