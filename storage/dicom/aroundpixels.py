@@ -11,6 +11,7 @@ from itertools import accumulate
 from storage.dicom.dictionary import vr_of
 from storage.dicom.elements import UNDEFINED
 from storage.dicom.explicit import CLOSE_SEQUENCE, element, item_header, long_header
+from storage.dicom.frames import FrameTable, Span
 from storage.dicom.jsonmodel import PIXEL_DATA, PIXEL_TAGS
 from storage.dicom.values import BY_NAME, UN
 from storage.errors import Fault, Invalid
@@ -66,6 +67,11 @@ class AroundPixels:
     head: bytes
     tail: bytes
     length: int | None
+
+
+def as_stored(frames: FrameTable, fragments: Sequence[Span]) -> Encapsulated:
+    """Compressed pixel data of a stored instance, whose fragments are sent as they are."""
+    return Encapsulated([fragment.length for fragment in fragments], frames.first_fragments())
 
 
 def fragment_header(length: int) -> bytes:

@@ -102,6 +102,16 @@ class FrameTable:
         self._check(number)
         return (number - 1) * self._second % 8 if self.layout is Layout.BITS else 0
 
+    def first_fragments(self) -> Sequence[int]:
+        """For each frame the number of its first fragment (from 0); empty when frames are not made of fragments."""
+        if self.layout is Layout.STREAM:
+            return (0,)
+        if self.layout is not Layout.FRAGMENTS:
+            return ()
+        if self._grouping == _SINGLE:
+            return range(self.count)
+        return struct.unpack_from(f"<{self.count}Q", self._data, _HEAD.size + self._first * _PAIR.size)
+
     @property
     def bit_length(self) -> int:
         """Bits of one frame; 0 when the layout has no such fixed number."""

@@ -60,7 +60,7 @@ def rewrite(
         return AroundPixels(whole, b"", len(whole))
     split = bisect_left(found.tags, found.streamed.tag)
     before, after = meta + b"".join(found.pieces[:split]), b"".join(found.pieces[split:])
-    return around(before, after, _as_stored(pixels, found.streamed))
+    return around(before, after, _like_stored(pixels, found.streamed))
 
 
 def encoding_of(dataset: bytes, stored: str) -> Encoding:
@@ -75,7 +75,7 @@ def pixel_unit(stored: str, vr: str, bits_allocated: int) -> int:
     return bits_allocated // 8 if syntax.has_big_pixels(stored) and bits_allocated > 8 else 1
 
 
-def _as_stored(pixels: Pixels, stored: Streamed) -> Pixels:
+def _like_stored(pixels: Pixels, stored: Streamed) -> Pixels:
     """Native pixel data with the tag and VR of the stored one, unless the caller says otherwise."""
     if not isinstance(pixels, Native):
         return pixels

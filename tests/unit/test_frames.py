@@ -103,6 +103,21 @@ def test_a_table_survives_its_stored_form(table: FrameTable) -> None:
             FrameTable.from_bytes(broken)
 
 
+@pytest.mark.parametrize(
+    ("table", "firsts"),
+    [
+        (FrameTable.none(), []),
+        (FrameTable.native(8, 64, 3), []),
+        (FrameTable.fragments([]), []),
+        (FrameTable.fragments([Span(8, 10), Span(26, 0)]), [0, 1]),
+        (FrameTable.fragments([Span(8, 10), Span(26, 4), Span(38, 2)], [0, 2]), [0, 2]),
+        (FrameTable.stream([Span(8, 10), Span(26, 4)], 7), [0]),
+    ],
+)
+def test_the_first_fragment_of_each_frame(table: FrameTable, firsts: list[int]) -> None:
+    assert list(table.first_fragments()) == firsts
+
+
 def test_tables_of_different_frames_are_not_equal() -> None:
     assert FrameTable.native(10, 64, 3) != FrameTable.native(10, 64, 4)
     assert FrameTable.fragments([Span(0, 2)]) != FrameTable.stream([Span(0, 2)], 1)
