@@ -16,13 +16,14 @@ from gateway.web.address import PREFIX
 from gateway.web.guard import Authenticate, Authenticated, CalledByName, Limited, Observed, WithoutTrailingSlash
 from gateway.web.metadata import metadata
 from gateway.web.resource import Resource, at_most
-from gateway.web.search import search
+from gateway.web.search import TOTAL, search
 from gateway.web.stow import store
 from storage.dicom.query import Level
 
 _STUDY = "/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
+_EXPOSED = ("Content-Type", "Content-Location", "Location", "Warning", "Retry-After", TOTAL)
 _PREFLIGHT_SECONDS = 600
 # Pages that this machine serves itself, on any port: a viewer beside the gateway.
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
@@ -52,7 +53,7 @@ def build(
                 allow_origin_regex=None if settings.cors_origins else _LOCAL_ORIGIN,
                 allow_methods=["GET", "HEAD", "POST", "OPTIONS"],
                 allow_headers=["Accept", "Authorization", "Content-Type"],
-                expose_headers=["Content-Type", "Content-Location", "Location", "Warning", "Retry-After"],
+                expose_headers=_EXPOSED,
                 max_age=_PREFLIGHT_SECONDS,
             ),
             Middleware(Observed),

@@ -1,21 +1,18 @@
 """QIDO-RS: studies, series and instances that match (PS3.18 10.6)."""
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.archive import Archive, Found
 from gateway.config import Web
-from gateway.web import accept, compression, delivery, paths, search_request
-from gateway.web.address import base_url, url
-from gateway.web.metadata import JSON_OFFERS
+from gateway.web import accept, compression, delivery, paths, search_request, search_results
+from gateway.web.accept import Offer
+from gateway.web.address import base_url
 from gateway.web.parameters import parameter
 from gateway.web.warnings import add_warning
-from storage.dicom.identity import Scope
-from storage.dicom.instance import JsonDataset
-from storage.dicom.query import Level
+from storage.dicom.query import Level, Query
 
-RETRIEVE_URL = "00081190"
+TOTAL = "X-Total-Count"  # of all matches, wherever in them the results begin and end; left out when it is not known
 
 
 async def search(archive: Archive, settings: Web, level: Level, request: Request) -> Response:
@@ -23,13 +20,16 @@ async def search(archive: Archive, settings: Web, level: Level, request: Request
     raw: bytes = request.scope["query_string"]
     study_uid, series_uid = paths.study_uid(request), paths.series_uid(request)
     query, warnings = search_request.read(raw, level, settings, study_uid=study_uid, series_uid=series_uid)
-    offer = accept.choose(accept.ranges(request.headers.get("accept"), parameter(raw, "accept")), JSON_OFFERS)
+    accepted = accept.ranges(request.headers.get("accept"), parameter(raw, "accept"))
+    offer = accept.choose(accepted, search_results.OFFERS)
     coded = compression.takes_gzip(request.headers.get("accept-encoding", ""))
     base, by = base_url(request, settings), paths.caller(request)
 
     def answer() -> Response:
         found = archive.search(query, by=by)
-        response = _response(found, level, base, offer.media_type, coded)
+        response = _response(found, level, base, offer, coded)
+        if (total := _total(found, query)) is not None:
+            response.headers[TOTAL] = str(total)
         for text in [*warnings, *_about(found)]:
             add_warning(response, base, text)
         return response
@@ -37,24 +37,23 @@ async def search(archive: Archive, settings: Web, level: Level, request: Request
     return await delivery.in_thread(answer)
 
 
-def _response(found: Found, level: Level, base: str, content_type: str, coded: bool) -> Response:
+def _response(found: Found, level: Level, base: str, offer: Offer, coded: bool) -> Response:
     if not found.rows:
         return Response(status_code=204, headers=delivery.PRIVATE_JSON)
-    body = orjson.dumps([_with_url(row, level, base) for row in found.rows])
+    body, content_type = search_results.body(found, level, base, offer)
     headers = {"content-type": content_type, **delivery.PRIVATE_JSON}
     if coded and len(body) >= compression.WORTHWHILE_BYTES:
         body, headers["content-encoding"] = compression.gzip(body), "gzip"
     return Response(body, headers=headers)
 
 
-def _with_url(row: JsonDataset, level: Level, base: str) -> JsonDataset:
-    """The row with its RetrieveURL, in ascending order of tags (PS3.18 Tables 10.6.3-3 to 10.6.3-5, F.2.2)."""
-    scope = Scope(
-        row["0020000D"]["Value"][0],
-        row["0020000E"]["Value"][0] if level >= Level.SERIES else None,
-        row["00080018"]["Value"][0] if level >= Level.INSTANCE else None,
-    )
-    return dict(sorted({**row, RETRIEVE_URL: {"vr": "UR", "Value": [url(base, scope)]}}.items()))
+def _total(found: Found, query: Query) -> int | None:
+    """How many match in all, when that is known without counting further: not past the end, not past the bound."""
+    if not found.remaining_is_exact or found.unanswered:
+        return None
+    if query.offset and not found.rows and not found.remaining:
+        return None
+    return query.offset + len(found.rows) + found.remaining
 
 
 def _about(found: Found) -> list[str]:
