@@ -16,6 +16,9 @@ COPY gateway gateway
 RUN /opt/gateway/bin/pip install --no-cache-dir --no-deps .
 
 FROM python:3.12-slim
+# What annotations are written with: Latin and Chinese. With ffmpeg beside them, multi-frame instances come as video too.
+RUN apt-get update && apt-get install -y --no-install-recommends fonts-dejavu-core fonts-wqy-microhei \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --uid 10001 --create-home --home-dir /home/gateway gateway \
     && mkdir /data && chown gateway:gateway /data
 COPY --from=build /opt/gateway /opt/gateway
