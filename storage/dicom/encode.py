@@ -8,10 +8,11 @@ import re
 from base64 import b64decode
 from collections.abc import Callable
 from operator import itemgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from storage.dicom import explicit, filemeta
 from storage.dicom.aroundpixels import OF_ENCAPSULATION, AroundPixels, Native, Pixels, around
+from storage.dicom.charset import repaired
 from storage.dicom.dictionary import vr_of
 from storage.dicom.elements import FIRST_TAG, name_of
 from storage.dicom.identity import uid
@@ -19,6 +20,7 @@ from storage.dicom.instance import JsonDataset
 from storage.dicom.jsonmodel import MAX_DEPTH, PIXEL_DATA
 from storage.dicom.jsonvalues import Refused, value_field
 from storage.dicom.syntax import EXPLICIT_LITTLE
+from storage.dicom.texts import CHARSET_VRS
 from storage.dicom.values import BY_NAME
 from storage.errors import Fault, Invalid
 
@@ -28,6 +30,15 @@ _KEY = re.compile(r"[0-9A-Fa-f]{8}", re.ASCII)
 _SPECIFIC_CHARACTER_SET = "00080005"
 _UTF8 = {"vr": "CS", "Value": ["ISO_IR 192"]}
 _FORMS = ("Value", "BulkDataURI", "InlineBinary")
+_MAX_TERMS = 32
+
+
+class _Place(NamedTuple):
+    """Where elements stand, and what they need from around them."""
+
+    bulk: Bulk
+    path: str = ""  # of the item, in a sequence
+    declared: tuple[str, ...] = ()  # the Specific Character Set of the metadata: bulk texts may be in it
 
 
 def _no_bulk(uri: str) -> bytes:
@@ -47,25 +58,26 @@ def encode(
     the `head`. Specific Character Set becomes ISO_IR 192 at all levels; groups below 0008 and group lengths are left
     out. Raises Invalid: MALFORMED (naming the element), MISSING_UID, BAD_UID, and what `bulk` raises.
     """
+    place = _Place(bulk, "", _declared(dataset) or ())
     entries = _sorted({**dataset, _SPECIFIC_CHARACTER_SET: _UTF8}, "")
     if pixels is not None:
         tag = (pixels.tag if isinstance(pixels, Native) else None) or PIXEL_DATA
         entries = [(each, entry) for each, entry in entries if not (each in pixels.tags or each in OF_ENCAPSULATION)]
         before = [(each, entry) for each, entry in entries if each < tag]
         after = [(each, entry) for each, entry in entries if each > tag]
-        return around(_meta(dataset, transfer_syntax) + _joined(before, bulk, ""), _joined(after, bulk, ""), pixels)
-    whole = _meta(dataset, transfer_syntax) + _joined(entries, bulk, "")
+        return around(_meta(dataset, transfer_syntax) + _joined(before, place), _joined(after, place), pixels)
+    whole = _meta(dataset, transfer_syntax) + _joined(entries, place)
     return AroundPixels(whole, b"", len(whole))
 
 
-def element(key: str, entry: Any, bulk: Bulk = _no_bulk, path: str = "") -> bytes:
+def element(key: str, entry: Any, bulk: Bulk = _no_bulk) -> bytes:
     """One element of the DICOM JSON Model in Explicit VR Little Endian.
 
     Taken are numbers or strings for numbers, a missing or empty Value, null for an empty value, a missing vr of an
     attribute that the dictionary knows; values are padded to even length. Raises Invalid (MALFORMED) that names the
-    element and never its value; `path` is where it lies within sequences.
+    element and never its value.
     """
-    return _joined([(_tag(key, path), entry)], bulk, path)
+    return _joined([(_tag(key, ""), entry)], _Place(bulk))
 
 
 def _meta(dataset: JsonDataset, transfer_syntax: str) -> bytes:
@@ -91,17 +103,26 @@ def _sorted(dataset: JsonDataset, path: str) -> list[tuple[int, Any]]:
     return sorted(found.items(), key=itemgetter(0))
 
 
-def _joined(entries: list[tuple[int, Any]], bulk: Bulk, path: str) -> bytes:
+def _declared(dataset: JsonDataset) -> tuple[str, ...] | None:
+    """The Specific Character Set of the metadata themselves; None when they have none."""
+    entry = dataset.get(_SPECIFIC_CHARACTER_SET)
+    values = entry.get("Value") if isinstance(entry, dict) else None
+    if not isinstance(values, list):
+        return None
+    return tuple(value if isinstance(value, str) else "" for value in values[:_MAX_TERMS])
+
+
+def _joined(entries: list[tuple[int, Any]], place: _Place) -> bytes:
     pieces = []
     for tag, entry in entries:
         try:
-            pieces.append(_element(tag, entry, bulk, path))
+            pieces.append(_element(tag, entry, place))
         except Refused as error:
-            raise _invalid(str(error), tag, path) from None
+            raise _invalid(str(error), tag, place.path) from None
     return b"".join(pieces)
 
 
-def _element(tag: int, entry: Any, bulk: Bulk, path: str) -> bytes:
+def _element(tag: int, entry: Any, place: _Place) -> bytes:
     if not isinstance(entry, dict):
         raise Refused("is no JSON object")
     vr = _vr(tag, entry)
@@ -113,14 +134,14 @@ def _element(tag: int, entry: Any, bulk: Bulk, path: str) -> bytes:
     if "BulkDataURI" in entry:
         if not isinstance(entry["BulkDataURI"], str):
             raise Refused("has a BulkDataURI that is no string")
-        return explicit.element(tag, vr, bulk(entry["BulkDataURI"]))
+        return explicit.element(tag, vr, _bulk_value(vr, place.bulk(entry["BulkDataURI"]), place.declared))
     if "InlineBinary" in entry:
         return explicit.element(tag, vr, _inline(entry["InlineBinary"]))
     values = entry.get("Value")
     if values is not None and not isinstance(values, list):
         raise Refused("has a Value that is no array")
     if vr == "SQ":
-        return explicit.element(tag, vr, _items(tag, values or [], bulk, path))
+        return explicit.element(tag, vr, _items(tag, values or [], place))
     return explicit.element(tag, vr, value_field(vr, values) if values else b"")
 
 
@@ -133,6 +154,14 @@ def _vr(tag: int, entry: dict[str, Any]) -> str:
     return vr
 
 
+def _bulk_value(vr: str, value: bytes, declared: tuple[str, ...]) -> bytes:
+    """A value that came as bulk data: a text in the character set of its source becomes UTF-8 (PS3.19 A.1.5)."""
+    if vr not in CHARSET_VRS or value.isascii():
+        return value
+    charset, _ = repaired(declared, [value])
+    return charset.text(value).encode("utf-8", "replace")
+
+
 def _inline(text: Any) -> bytes:
     if not isinstance(text, str):
         raise Refused("has an InlineBinary that is no string")
@@ -142,24 +171,28 @@ def _inline(text: Any) -> bytes:
         raise Refused("has an InlineBinary that is not base64") from None
 
 
-def _items(tag: int, items: list[Any], bulk: Bulk, path: str) -> bytes:
-    if path.count("/") >= 2 * MAX_DEPTH:
+def _items(tag: int, items: list[Any], place: _Place) -> bytes:
+    if place.path.count("/") >= 2 * MAX_DEPTH:
         raise Refused(f"is nested deeper than {MAX_DEPTH} levels")
     pieces: list[bytes] = []
     for number, item in enumerate(items, 1):
-        within = f"{path}{tag:08X}/{number}/"
-        body = _joined(_sorted(_in_utf8(item), within), bulk, within)
+        dataset = _checked(item)
+        path = f"{place.path}{tag:08X}/{number}/"
+        declared = _declared(dataset)
+        if _SPECIFIC_CHARACTER_SET in dataset:
+            dataset = {**dataset, _SPECIFIC_CHARACTER_SET: _UTF8}
+        within = _Place(place.bulk, path, place.declared if declared is None else declared)
+        body = _joined(_sorted(dataset, path), within)
         pieces += (explicit.item_header(len(body)), body)
     return b"".join(pieces)
 
 
-def _in_utf8(item: Any) -> JsonDataset:
-    """The item, with its own character set replaced by that of all texts."""
+def _checked(item: Any) -> JsonDataset:
     if item is None:
         return {}
     if not isinstance(item, dict):
         raise Refused("has an item that is no JSON object")
-    return {**item, _SPECIFIC_CHARACTER_SET: _UTF8} if _SPECIFIC_CHARACTER_SET in item else item
+    return item
 
 
 def _tag(key: str, path: str) -> int:

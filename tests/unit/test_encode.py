@@ -105,6 +105,8 @@ def test_the_file_has_meta_and_utf8_at_all_levels() -> None:
     assert ds.file_meta.MediaStorageSOPInstanceUID == "1.2.3"
     assert (ds.SpecificCharacterSet, ds.PatientName.ideographic) == ("ISO_IR 192", "王^小东")
     inner = ds.RequestAttributesSequence[0]
+    empty = {"00080005": {"vr": "CS"}, "00400007": {"vr": "LO", "Value": ["胸部"]}}
+    assert back({"00400275": {"vr": "SQ", "Value": [empty]}})["00400275"]["Value"] == [empty | {"00080005": UTF8}]
     assert (inner.SpecificCharacterSet, inner.ScheduledProcedureStepDescription) == ("ISO_IR 192", "胸部")
     assert "王^小东".encode() in file
 
@@ -168,6 +170,25 @@ def test_inline_binary_and_bulk_data() -> None:
     )
     with pytest.raises(Invalid):
         element("00310001", {"vr": "OB", "BulkDataURI": "urn:1"})
+
+
+def test_texts_that_come_as_bulk_data_in_the_character_set_of_their_source_become_utf8() -> None:
+    gbk, latin = {"vr": "CS", "Value": ["GB18030"]}, {"vr": "CS", "Value": ["ISO_IR 100"]}
+    values = {"urn:1": "胸部CT平扫未见异常".encode("gb18030"), "urn:2": "Gänsefüßchen".encode("latin-1")}
+    item = {"0040A160": {"vr": "UT", "BulkDataURI": "urn:2"}}
+    dataset = {
+        "00080005": gbk,
+        "0040A160": {"vr": "UT", "BulkDataURI": "urn:1"},
+        "0040A730": {
+            "vr": "SQ",
+            "Value": [item | {"00080005": latin}, {"0040A160": {"vr": "UT", "BulkDataURI": "urn:1"}}],
+        },
+        "00420011": {"vr": "OB", "BulkDataURI": "urn:1"},
+    }
+    ds = pydicom.dcmread(io.BytesIO(file_of(dataset, bulk=values.__getitem__)))
+    assert ds.TextValue == ds.ContentSequence[1].TextValue == "胸部CT平扫未见异常"
+    assert ds.ContentSequence[0].TextValue == "Gänsefüßchen"
+    assert ds.EncapsulatedDocument == values["urn:1"]
 
 
 def test_groups_that_are_no_part_of_a_data_set_are_left_out() -> None:
