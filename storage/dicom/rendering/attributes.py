@@ -1,6 +1,5 @@
 """The attributes of one frame that decide how it looks, flat and small, functional groups resolved (PS3.3 C.7.6.16)."""
 
-import math
 from base64 import b64decode
 from binascii import Error as Base64Error
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,8 @@ from storage.errors import NotFound
 Bulk = Mapping[str, bytes]  # the values that the data set gives by BulkDataURI, under these URIs
 NO_BULK: Bulk = {}
 
+_LARGEST = 1e15  # no quantity is larger; a number that is would overflow somewhere on the way to grey
+
 _SHARED_GROUPS, _FRAME_GROUPS = "52009229", "52009230"
 _PIXEL_MEASURES, _FRAME_VOI_LUT, _PIXEL_VALUE_TRANSFORMATION = "00289110", "00289132", "00289145"
 _OPTICAL_PATHS, _ICC_PROFILE = "00480105", "00282000"
@@ -22,12 +23,6 @@ _MACROS: Mapping[str, frozenset[str]] = {  # and what each takes the place of
     _FRAME_VOI_LUT: _VOI,
     _PIXEL_VALUE_TRANSFORMATION: _MODALITY,
 }
-_PIXELS = frozenset(
-    {
-        *("00280002", "00280004", "00280006", "00280008", "00280010", "00280011", "00280100", "00280101"),
-        *("00280102", "00280103", "00282110"),
-    }
-)
 _PADDING = frozenset({"00280120", "00280121", "00280122", "00280123", "00280124", "00280125"})
 _PALETTE = frozenset(
     f"0028{element}" for element in ("1101", "1102", "1103", "1201", "1202", "1203", "1221", "1222", "1223")
@@ -41,7 +36,7 @@ _TECHNIQUE = frozenset(
         *("00180081", "00180088", "00181150", "00181151", "00181152", "00200011", "00200013", "00201041"),
     }
 )
-_KEPT = _VOI | _MODALITY | _PIXELS | _PADDING | _PALETTE | _PRESENTATION | _SPACING | _PATIENT | _TECHNIQUE
+_KEPT = _VOI | _MODALITY | _PADDING | _PALETTE | _PRESENTATION | _SPACING | _PATIENT | _TECHNIQUE
 
 
 def attributes_of_frame(dataset: JsonDataset, number: int) -> JsonDataset:
@@ -95,7 +90,7 @@ def text(attributes: JsonDataset, key: str) -> str:
 
 
 def number(attributes: JsonDataset, key: str, at: int = 0) -> float | None:
-    """A numerical value, which may come as a string; None when there is none or it makes no sense."""
+    """A numerical value, which may come as a string; None when there is none or it means nothing in an image."""
     found = values(attributes, key)
     if len(found) <= at or not isinstance(found[at], str | int | float):
         return None
@@ -103,7 +98,7 @@ def number(attributes: JsonDataset, key: str, at: int = 0) -> float | None:
         value = float(found[at])
     except (ValueError, OverflowError):
         return None
-    return value if math.isfinite(value) else None
+    return value if abs(value) <= _LARGEST else None
 
 
 def binary(element: Mapping[str, Any], bulk: Bulk) -> bytes | None:

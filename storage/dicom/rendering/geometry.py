@@ -15,6 +15,7 @@ from storage.errors import Fault, Invalid
 
 _SPACINGS = ("00280030", "00181164", "00182010", "00280034")  # of pixels, at the detector, scanned; pixel aspect ratio
 _MAX_ASPECT = 16.0  # beyond it the attribute is a mistake
+_LEAST_SHOWN = 1e-3  # of a pixel
 _REDUCING_GAP = 2.0  # a picture of so many times the size is averaged to it before it is filtered
 _SAMPLES_KEPT = 4  # source pixels for each of the picture, each way, that are enough to look like all of them
 
@@ -49,6 +50,8 @@ def placed(viewport: Viewport, rows: int, columns: int, aspect: float) -> Placem
     region = viewport.region
     box = _box(region, rows, columns)
     shown_width, shown_height = box.right - box.left, box.bottom - box.top
+    if min(shown_width, shown_height) < _LEAST_SHOWN:
+        raise Invalid(Fault.QUERY, "the region is so small that it shows nothing")
     if viewport.width is None and viewport.height is None:
         width, height = round(shown_width), round(shown_height)
     else:

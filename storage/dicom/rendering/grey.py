@@ -16,6 +16,7 @@ _MODALITY_LUT, _VOI_LUT, _PRESENTATION_LUT = "00283000", "00283010", "20500010"
 _INTERCEPT, _SLOPE = "00281052", "00281053"
 _CENTER, _WIDTH, _FUNCTION = "00281050", "00281051", "00281056"
 _PRESENTATION_LUT_SHAPE = "20500020"
+_LEAST_SLOPE = 1e-15
 _PIXELS_AT_ONCE = 1 << 17  # so that a block and what is made of it stay in the cache of a core
 
 Array = NDArray[Any]
@@ -80,8 +81,8 @@ def shades(
 
 
 def _rescale(attributes: JsonDataset) -> Rescale:
-    slope, intercept = number(attributes, _SLOPE), number(attributes, _INTERCEPT)
-    return Rescale(slope or 1.0, intercept or 0.0)  # a slope of 0 would leave nothing to see
+    slope, intercept = number(attributes, _SLOPE) or 1.0, number(attributes, _INTERCEPT) or 0.0
+    return Rescale(slope if abs(slope) > _LEAST_SLOPE else 1.0, intercept)  # one of 0 would leave nothing to see
 
 
 def _voi_lut(attributes: JsonDataset, description: PixelDescription, modality: Lut | Rescale, bulk: Bulk) -> Lut | None:
@@ -122,8 +123,8 @@ def _linear(window: Window) -> Ramp:
 
 
 def _sigmoid(values: NDArray[np.float64], window: Window) -> NDArray[np.float64]:
-    exponent = np.clip(-4 * (values - window.center) / window.width, -700, 700)  # what exp takes
-    return 1.0 / (1.0 + np.exp(exponent))
+    with np.errstate(over="ignore"):  # of exp: far enough from the center grey is black or white
+        return np.asarray(1.0 / (1.0 + np.exp(-4 * (values - window.center) / window.width)))
 
 
 def _through_lut(modality: Lut | Rescale, voi: Lut) -> Curve:
@@ -205,9 +206,10 @@ def _comparable(array: Array) -> Array:
 def _ramped(array: Array, ramp: Ramp, full: int, precision: type[Any]) -> Array:
     """Rounded when cut to whole numbers. In single precision, which is exact enough for 8 bits, a third of the time."""
     factor = full / (ramp.white - ramp.black)
-    grey = np.subtract(array, precision(ramp.black), dtype=precision)
-    grey *= precision(factor)
-    grey += precision(0.5)
+    with np.errstate(over="ignore"):  # what overflows is far beyond black or white
+        grey = np.subtract(array, precision(ramp.black), dtype=precision)
+        grey *= precision(factor)
+        grey += precision(0.5)
     return np.asarray(np.clip(grey, 0, full, out=grey))
 
 
