@@ -19,10 +19,12 @@ _WHOLE_COLOURS_FROM = 80  # the quality from which colours have the resolution o
 def encoded(picture: NDArray[Any], media_type: str, quality: int, profile: bytes | None = None) -> bytes:
     """Rows x columns [x 3] of 8 bits (16 bits of grey for PNG) as one picture, `profile` embedded.
 
-    Raises NotAcceptable when the media type is none of STILL_MEDIA_TYPES, or cannot hold so large a picture.
+    Raises NotAcceptable when the media type is none of STILL_MEDIA_TYPES, or cannot hold so many pixels or bits.
     """
     if media_type not in STILL_MEDIA_TYPES:
         raise NotAcceptable(f"a single frame cannot be rendered as {media_type}")
+    if picture.dtype != np.uint8 and media_type != "image/png":
+        raise NotAcceptable(f"{media_type} has no more than 8 bits for a colour")
     check_size(media_type, picture.shape[1], picture.shape[0])
     if media_type == "image/jpeg" and profile is None:
         subsampling = "444" if quality >= _WHOLE_COLOURS_FROM or picture.ndim == 2 else "420"

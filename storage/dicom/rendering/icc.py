@@ -35,13 +35,14 @@ _GAMMA_SPACES = {
 def profiled(
     picture: NDArray[Any], wished: IccProfile, attributes: JsonDataset, bulk: Bulk
 ) -> tuple[NDArray[Any], bytes | None]:
-    """The picture as RGB in the colour space wished for, and the profile to embed; as it is when none is wanted.
+    """The picture as RGB of 8 bits in the colour space wished for, and the profile to embed; as it is without a wish.
 
     Raises NotAcceptable when the profile that the image brings cannot be read.
     """
     if wished is IccProfile.NO:
         return picture, None
-    colours = picture if picture.ndim == 3 else np.repeat(picture[..., np.newaxis], 3, axis=2)
+    octets = picture if picture.dtype == np.uint8 else (picture >> 8).astype(np.uint8)
+    colours = octets if octets.ndim == 3 else np.repeat(octets[..., np.newaxis], 3, axis=2)
     own = _own_profile(attributes, bulk) if picture.ndim == 3 else None
     if wished is IccProfile.YES:
         return colours, own or profile_of(IccProfile.SRGB)

@@ -73,6 +73,13 @@ def test_w_render_png16_is_written_with_16_bits() -> None:
     assert np.array_equal(np.asarray(image), array)
 
 
+def test_w_render_png16_is_the_only_type_of_16_bits() -> None:
+    with pytest.raises(NotAcceptable, match="8 bits"):
+        rendered(grey(slope()), Wish(bits=16))
+    wish = Wish(media_type="image/png", bits=16, icc_profile=IccProfile.SRGB)
+    assert opened(rendered(grey(slope()), wish).body).mode == "RGB"
+
+
 def test_w_render_types_that_are_none() -> None:
     with pytest.raises(NotAcceptable, match="image/tiff"):
         rendered(GREY, Wish(media_type="image/tiff"))

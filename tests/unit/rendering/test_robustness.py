@@ -12,7 +12,7 @@ from storage.dicom.pixels.description import PixelDescription
 from storage.dicom.rendering import attributes as room
 from storage.dicom.rendering.attributes import attributes_of_frame
 from storage.dicom.rendering.render import render
-from storage.dicom.rendering.wish import Annotation, Region, Viewport, VoiFunction, Window, Wish
+from storage.dicom.rendering.wish import Annotation, IccProfile, Region, Viewport, VoiFunction, Window, Wish
 from storage.errors import StorageError
 from tests.unit.rendering.shown import opened
 
@@ -62,7 +62,9 @@ def frame(array: Any, photometric: str) -> Decoded:
     which=st.sampled_from(range(len(FRAMES))),
     wish=st.builds(
         Wish,
-        media_type=st.sampled_from(["image/png", "image/jpeg"]),
+        media_type=st.sampled_from(["image/png", "image/jpeg", "image/gif", "image/webp"]),
+        bits=st.sampled_from([8, 16]),
+        icc_profile=st.sampled_from(IccProfile),
         window=st.none() | st.builds(Window, st.floats(-1e5, 1e5), st.floats(1, 1e6), st.sampled_from(VoiFunction)),
         annotations=st.sampled_from([(), (Annotation.PATIENT, Annotation.TECHNIQUE)]),
     ),
