@@ -194,6 +194,7 @@ class Web(Section):
     store_concurrency: PositiveInt = 4
     max_search_results: PositiveInt = 1000
     default_search_results: PositiveInt = 100
+    match_unknown: bool = False
     read_timeout_seconds: PositiveInt = 60
     pixel_processes: int = Field(0, ge=0)  # 0: one a core, shared out among the workers
 

@@ -1,7 +1,6 @@
 """From the query string of a QIDO-RS request to a `Query` (PS3.18 8.3.4, 10.6.1)."""
 
 import re
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from gateway.config import Web
@@ -15,11 +14,6 @@ MAX_OFFSET = 1 << 53
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
 _OFFSET_FROM_UTC = re.compile(r"[+-](0[0-9]|1[0-4])[0-5][0-9]", re.ASCII)
 
-_NO_FUZZY = (
-    "The fuzzymatching parameter is not supported for {}. Only literal matching has been performed on that attribute."
-)
-_NO_EMPTY = "The emptyvaluematching parameter is not supported. Only literal matching has been performed."
-_NO_MULTIPLE = "The multiplevaluematching parameter is not supported. Only literal matching has been performed."
 _NO_TIMEZONE = "Dates and times are matched as they are stored. TimezoneOffsetFromUTC has not been applied."
 
 
@@ -34,6 +28,8 @@ class _Reading:
     include: set[str] = field(default_factory=set)
     include_all: bool = False
     fuzzy: bool = False
+    empty: bool = False
+    multiple: bool = False
     given: list[tuple[str, str]] = field(default_factory=list)  # what may be keys; read when all parameters are known
     keys: dict[tuple[str, ...], Key | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -69,6 +65,7 @@ def read(
         reading.include_all,
         reading.limit,
         reading.offset,
+        match_unknown=settings.match_unknown,
     )
     matching.check(query)
     return query, reading.warnings
@@ -83,9 +80,9 @@ def _key(reading: _Reading, name: str, value: str) -> None:
     if path in reading.keys:
         raise Refused(400, "query", f"the attribute {'.'.join(path)} is given more than once")
     if is_supported(path, reading.level):
-        key = reading.keys[path] = matching.key(path, value, fuzzy=reading.fuzzy)
-        if reading.fuzzy and key.vr == "PN" and not matching.is_fuzzy(path):
-            reading.warnings.append(_NO_FUZZY.format(".".join(path)))
+        reading.keys[path] = matching.key(
+            path, value, fuzzy=reading.fuzzy, empty=reading.empty, multiple=reading.multiple
+        )
     else:
         reading.keys[path] = None
         if path != (TIMEZONE,):
@@ -119,25 +116,25 @@ def _fuzzy(reading: _Reading, name: str, value: str) -> None:
     reading.fuzzy = _boolean(name, value)
 
 
-def _unsupported_when_true(text: str) -> Callable[[_Reading, str, str], None]:
-    def control(reading: _Reading, name: str, value: str) -> None:
-        if _boolean(name, value):
-            reading.warnings.append(text)
+def _empty(reading: _Reading, name: str, value: str) -> None:
+    reading.empty = _boolean(name, value)
 
-    return control
+
+def _multiple(reading: _Reading, name: str, value: str) -> None:
+    reading.multiple = _boolean(name, value)
 
 
 def _ignored(_: _Reading, __: str, ___: str) -> None:
     """Read elsewhere, by content negotiation."""
 
 
-_CONTROLS: dict[str, Callable[[_Reading, str, str], None]] = {
+_CONTROLS = {
     "limit": _limit,
     "offset": _offset,
     "includefield": _include,
     "fuzzymatching": _fuzzy,
-    "emptyvaluematching": _unsupported_when_true(_NO_EMPTY),
-    "multiplevaluematching": _unsupported_when_true(_NO_MULTIPLE),
+    "emptyvaluematching": _empty,
+    "multiplevaluematching": _multiple,
     "accept": _ignored,
 }
 

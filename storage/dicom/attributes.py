@@ -58,8 +58,8 @@ def _values(tag: str, keyword: str, vr: str, level: Level, returned: Returned, *
     return Attribute((tag,), keyword, vr, level, Home.VALUES, returned, selective=selective)
 
 
-def _item(tag: str, keyword: str, vr: str) -> Attribute:
-    return Attribute((REQUEST_ATTRIBUTES, tag), keyword, vr, Level.SERIES, selective=True)
+def _item(sequence: str, tag: str, keyword: str, vr: str, level: Level) -> Attribute:
+    return Attribute((sequence, tag), keyword, vr, level, selective=True)
 
 
 def _computed(tag: str, keyword: str, vr: str, level: Level, home: Home, returned: Returned) -> Attribute:
@@ -80,7 +80,7 @@ TABLE: tuple[Attribute, ...] = (
     _computed("00080056", "InstanceAvailability", "CS", _STUDY, Home.NOWHERE, _KNOWN),
     _computed("00080061", "ModalitiesInStudy", "CS", _STUDY, Home.VALUES, _ALWAYS),
     _computed("00080062", "SOPClassesInStudy", "UI", _STUDY, Home.VALUES, _ASKED),
-    _values("00080090", "ReferringPhysicianName", "PN", _STUDY, _ALWAYS),
+    Attribute(("00080090",), "ReferringPhysicianName", "PN", _STUDY, returned=_ALWAYS, tokens=True),
     _returned("00080201", "TimezoneOffsetFromUTC", "SH", _STUDY),
     _values("00081030", "StudyDescription", "LO", _STUDY, _ASKED),
     Attribute(PATIENT_NAME, "PatientName", "PN", _STUDY, Home.VALUES, _ALWAYS, selective=True, tokens=True),
@@ -88,6 +88,8 @@ TABLE: tuple[Attribute, ...] = (
     _values("00100021", "IssuerOfPatientID", "LO", _STUDY, _ASKED),
     _values("00100030", "PatientBirthDate", "DA", _STUDY, _ALWAYS, selective=True),
     _values("00100040", "PatientSex", "CS", _STUDY, _ALWAYS),
+    _item("00101002", "00100020", "OtherPatientIDsSequence.PatientID", "LO", _STUDY),
+    _item("00101002", "00100021", "OtherPatientIDsSequence.IssuerOfPatientID", "LO", _STUDY),
     _column("0020000D", "StudyInstanceUID", "UI", _STUDY, "study_uid", _ALWAYS),
     _values("00200010", "StudyID", "SH", _STUDY, _ALWAYS, selective=True),
     _computed("00201206", "NumberOfStudyRelatedSeries", "IS", _STUDY, Home.NOWHERE, _ALWAYS),
@@ -103,8 +105,8 @@ TABLE: tuple[Attribute, ...] = (
     _column("00400244", "PerformedProcedureStepStartDate", "DA", _SERIES, "step_date", _KNOWN),
     _column("00400245", "PerformedProcedureStepStartTime", "TM", _SERIES, "step_time", _KNOWN),
     _returned(REQUEST_ATTRIBUTES, "RequestAttributesSequence", "SQ", _SERIES),
-    _item("00400009", "ScheduledProcedureStepID", "SH"),
-    _item("00401001", "RequestedProcedureID", "SH"),
+    _item(REQUEST_ATTRIBUTES, "00400009", "RequestAttributesSequence.ScheduledProcedureStepID", "SH", _SERIES),
+    _item(REQUEST_ATTRIBUTES, "00401001", "RequestAttributesSequence.RequestedProcedureID", "SH", _SERIES),
     _column("00080016", "SOPClassUID", "UI", _INSTANCE, "sop_class", _ALWAYS),
     _column("00080018", "SOPInstanceUID", "UI", _INSTANCE, "sop_uid", _ALWAYS),
     _column("00200013", "InstanceNumber", "IS", _INSTANCE, "instance_number", _ALWAYS),

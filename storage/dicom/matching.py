@@ -13,14 +13,17 @@ from storage.dicom.level import Level
 from storage.dicom.name_tokens import tokens
 from storage.dicom.names import groups
 from storage.dicom.query import (
+    Empty,
     Fuzzy,
     Key,
+    Plain,
     Query,
     Range,
     Single,
     UidList,
     Universal,
     Wildcard,
+    alternatives,
     combined,
     covered,
     normal,
@@ -41,18 +44,33 @@ def matches(entity: JsonDataset, query: Query) -> bool:
     if query.series_uid is not None and texts(entity, SERIES_UID) != [query.series_uid]:
         return False
     pairs = combined(query)
-    if not all(_in_one_interval(entity, date, time) for date, time in pairs):
+    if not all(_in_one_interval(entity, date, time, query.match_unknown) for date, time in pairs):
         return False
     paired = {key.path for pair in pairs for key in pair}
     by_sequence: dict[tuple[str, ...], list[Key]] = defaultdict(list)
     for key in query.keys:
-        if key.path not in paired:
-            by_sequence[key.path[:-1]].append(key)
-    return all(
-        any(all(_key_matches(item, key) for key in keys) for item in items(entity, sequence))
-        for sequence, keys in by_sequence.items()
-        if not all(isinstance(key.matching, Universal) for key in keys)
-    )
+        if isinstance(key.matching, Empty):
+            if _is_known(entity, key):
+                return False
+        elif key.path not in paired and not isinstance(key.matching, Universal):
+            by_sequence[key.path[:-1] if len(key.path) > 1 else key.path].append(key)
+    return all(_keys_match(entity, keys, query.match_unknown) for keys in by_sequence.values())
+
+
+def _keys_match(entity: JsonDataset, keys: list[Key], match_unknown: bool) -> bool:
+    """Whether one key at the top level matches, or all keys of one sequence in one and the same item."""
+    if match_unknown and not any(_is_known(entity, key) for key in keys):
+        return True
+    sequence = keys[0].path[:-1]
+    return any(all(_key_matches(item, key) for key in keys) for item in items(entity, sequence))
+
+
+def _is_known(entity: JsonDataset, key: Key) -> bool:
+    """Whether the attribute has a value, in any item."""
+    found = [text for item in items(entity, key.path[:-1]) for text in _compared(item, key)]
+    if key.vr == "PN":
+        return any(normal("PN", group) for text in found for group in groups(text))
+    return any(normal(key.vr, text) for text in found)
 
 
 def ordered(entities: Iterable[JsonDataset], level: Level) -> list[JsonDataset]:
@@ -111,29 +129,37 @@ def items(dataset: JsonDataset, sequence: tuple[str, ...]) -> Iterator[JsonDatas
         yield from items(item, sequence[1:])
 
 
-def _key_matches(dataset: JsonDataset, key: Key) -> bool:
-    if isinstance(key.matching, Universal):
-        return True
+def _compared(dataset: JsonDataset, key: Key) -> list[str]:
+    """The values that take part in matching."""
     values = texts(dataset, key.path[-1])
     attribute = BY_PATH.get(key.path)
     if attribute is not None and attribute.home is Home.COLUMN:  # of value multiplicity 1: more would be an error
-        values = values[:1]
-    if isinstance(key.matching, Fuzzy):
-        return any(token.startswith(key.matching.token) for token in tokens(values))
-    if key.vr == "PN":
-        return any(_name_matches(value, key.matching) for value in values)
-    return any(_value_matches(value, key) for value in values)
+        return values[:1]
+    return values
 
 
-def _value_matches(text: str, key: Key) -> bool:
-    value = normal(key.vr, text)
+def _key_matches(dataset: JsonDataset, key: Key) -> bool:
+    values = _compared(dataset, key)
+    return any(_one_matches(values, key.vr, matching) for matching in alternatives(key.matching))
+
+
+def _one_matches(values: list[str], vr: str, matching: Plain) -> bool:
+    if isinstance(matching, Fuzzy):
+        return any(token.startswith(matching.token) for token in tokens(values))
+    if vr == "PN":
+        return any(_name_matches(value, matching) for value in values)
+    return any(_value_matches(value, vr, matching) for value in values)
+
+
+def _value_matches(text: str, vr: str, matching: Plain) -> bool:
+    value = normal(vr, text)
     if not value:
         return False
-    match key.matching:
-        case Single(asked) if interval := covered(key.vr, asked) if key.vr in ("DA", "TM", "DT") else None:
+    match matching:
+        case Single(asked) if interval := covered(vr, asked) if vr in ("DA", "TM", "DT") else None:
             return interval[0] <= value <= interval[1]
         case Single(asked):
-            return value == normal(key.vr, asked)
+            return value == normal(vr, asked)
         case UidList(uids):
             return value in uids
         case Wildcard(pattern):
@@ -143,7 +169,7 @@ def _value_matches(text: str, key: Key) -> bool:
     return True
 
 
-def _name_matches(name: str, matching: Single | Wildcard | UidList | Range) -> bool:
+def _name_matches(name: str, matching: Plain) -> bool:
     """Without `=`, one component group must match the key; with it, each group that the key gives its counterpart."""
     assert isinstance(matching, Single | Wildcard)
     asked = matching.value if isinstance(matching, Single) else matching.pattern
@@ -155,11 +181,12 @@ def _name_matches(name: str, matching: Single | Wildcard | UidList | Range) -> b
     return bool(pairs) and all(value and like(value, pattern) for value, pattern in pairs)
 
 
-def _in_one_interval(entity: JsonDataset, date: Key, time: Key) -> bool:
+def _in_one_interval(entity: JsonDataset, date: Key, time: Key, match_unknown: bool) -> bool:
+    """Of an unknown date nothing is known, and of a date alone that it is one of these days."""
     assert isinstance(date.matching, Range) and isinstance(time.matching, Range)
     moment = first(entity, date.path[0], "DA"), first(entity, time.path[0], "TM")
     if not all(moment):
-        return False
+        return match_unknown and (not moment[0] or _value_matches(moment[0], "DA", date.matching))
     low, high = (date.matching.low, time.matching.low), (date.matching.high, time.matching.high)
     return (None in low or low <= moment) and (None in high or moment <= high)
 

@@ -17,9 +17,12 @@ MAX_TEXT = 512  # characters of a value that take part in matching: four bytes e
 MAX_PATTERN_STARS = 16
 MAX_UIDS = 4096
 MAX_UID_LIST_TEXT = MAX_UIDS * 65
+MAX_ALTERNATIVES = 64
+EMPTY_VALUE = '""'
 _PATTERN_VRS = frozenset(["AE", "CS", "LO", "LT", "PN", "SH", "ST", "UC", "UR", "UT"])
 _INTERVALS = {"DA": moments.day, "TM": moments.time, "DT": moments.moment}
 _LEADING_SPACES_COUNT = frozenset(["LT", "ST", "UC", "UR", "UT"])
+_ONE_VALUE = frozenset(["LT", "ST", "UR", "UT", "UI"])  # a backslash is text, or UI, of which lists are known anyway
 _INTEGER = re.compile(r"[+-]?\d{1,18}(\.0*)?", re.ASCII)
 
 
@@ -64,7 +67,22 @@ class Fuzzy:
     token: str
 
 
-Matching = Single | UidList | Universal | Wildcard | Range | Fuzzy
+@dataclass(frozen=True, slots=True)
+class Empty:
+    """No value, or none that is one of its VR (C.2.2.2.7): of an attribute in items, in none of them."""
+
+
+Plain = Single | UidList | Universal | Wildcard | Range | Fuzzy | Empty
+
+
+@dataclass(frozen=True, slots=True)
+class AnyOf:
+    """What matches any of these (C.2.2.2.8)."""
+
+    alternatives: tuple[Single | Wildcard | Range | Fuzzy, ...]
+
+
+Matching = Plain | AnyOf
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +101,9 @@ class Query:
     `study_uid` and `series_uid` bind the parent as the resource path does; they are not keys. `include` holds further
     tags to return (8 upper-case hexadecimal digits, or a dotted path); `include_all` asks for every attribute known
     at the level. Keys in one sequence must match in one and the same item. When StudyDate and StudyTime are both
-    ranges, `combined_datetime` makes them one interval (QIDO), otherwise they are independent (C-FIND).
+    ranges, `combined_datetime` makes them one interval (QIDO), otherwise they are independent (C-FIND). With
+    `match_unknown`, what has no value for a key matches it whatever it asks (PS3.4 C.2.2.1.2); keys of one sequence
+    are unknown together.
     """
 
     level: Level
@@ -95,23 +115,49 @@ class Query:
     limit: int = 100
     offset: int = 0
     combined_datetime: bool = True
+    match_unknown: bool = False
 
 
-def key(path: tuple[str, ...], text: str, *, fuzzy: bool = False) -> Key:
+def key(path: tuple[str, ...], text: str, *, fuzzy: bool = False, empty: bool = False, multiple: bool = False) -> Key:
     """The matching that the text of a key asks for, by the VR of the attribute (PS3.4 C.2.2.2).
 
     With `fuzzy`, a name is matched by its tokens where the attribute has them, unless the text is a pattern that these
-    cannot serve: then literally, as other attributes are. What matches literally matches fuzzily too.
+    cannot serve: then literally, as other attributes are. What matches literally matches fuzzily too. With `empty`, two
+    quotation marks ask for no value; with `multiple`, backslashes separate values of which any will do.
     Raises Invalid (QUERY) for an unknown attribute and for text that is no valid key of its VR: a wild card where
     there are none, a date or time that is none, an empty item in a list of UIDs, a range that ends before it begins.
     """
     vr = vr_of(path)
     if vr is None:
         raise Invalid(Fault.QUERY, f"{'.'.join(path)} is not an attribute that can be a key")
+    if empty and text.strip(" ") == EMPTY_VALUE:
+        return Key(path, vr, Empty())
+    tokens = fuzzy and is_fuzzy(path)
+    if multiple and "\\" in text and vr not in _ONE_VALUE:
+        return Key(path, vr, _any_of(path, vr, text.split("\\"), tokens))
+    return Key(path, vr, _one(path, vr, text, tokens))
+
+
+def _one(path: tuple[str, ...], vr: str, text: str, fuzzy: bool) -> Plain:
     matching = _matching(vr, text, ".".join(path))
-    if fuzzy and is_fuzzy(path) and not isinstance(matching, Universal):
-        matching = _fuzzy(text.strip(" \0")) or matching
-    return Key(path, vr, matching)
+    if fuzzy and not isinstance(matching, Universal):
+        return _fuzzy(text.strip(" \0")) or matching
+    return matching
+
+
+def _any_of(path: tuple[str, ...], vr: str, texts: list[str], fuzzy: bool) -> Matching:
+    name = ".".join(path)
+    if len(texts) > MAX_ALTERNATIVES or not all(text.strip(" \0") for text in texts):
+        raise Invalid(Fault.QUERY, f"the key {name} has an empty value in its list, or more than {MAX_ALTERNATIVES}")
+    found = dict.fromkeys(_one(path, vr, text, fuzzy) for text in texts)
+    if any(isinstance(each, Universal) for each in found):
+        return Universal()
+    return AnyOf(tuple(each for each in found if isinstance(each, Single | Wildcard | Range | Fuzzy)))
+
+
+def alternatives(matching: Matching) -> tuple[Plain, ...]:
+    """The matchings of which any will do."""
+    return matching.alternatives if isinstance(matching, AnyOf) else (matching,)
 
 
 def is_fuzzy(path: tuple[str, ...]) -> bool:
@@ -128,7 +174,7 @@ def _fuzzy(text: str) -> Fuzzy | None:
     return Fuzzy(token) if token else None
 
 
-def _matching(vr: str, text: str, name: str) -> Matching:
+def _matching(vr: str, text: str, name: str) -> Plain:
     stripped = text.strip(" \0")
     if not stripped.strip("*"):
         return Universal()
@@ -151,14 +197,14 @@ def _is_clean(text: str) -> bool:
     return not any(char < " " or "\ud800" <= char <= "\udfff" for char in text if not char.isprintable())
 
 
-def _uids(text: str, name: str) -> Matching:
+def _uids(text: str, name: str) -> Plain:
     uids = [uid.strip(" \0") for uid in text.replace("\\", ",").split(",")]
     if len(uids) > MAX_UIDS or not all(is_uid(uid) for uid in uids):
         raise Invalid(Fault.QUERY, f"the key {name} is not a UID or a list of UIDs, each 1 to 64 digits and dots")
     return Single(uids[0]) if len(uids) == 1 else UidList(tuple(dict.fromkeys(uids)))
 
 
-def _text(vr: str, text: str, name: str) -> Matching:
+def _text(vr: str, text: str, name: str) -> Plain:
     if not is_pattern(text):
         return Single(significant(vr, text))
     pattern = re.sub(r"\*+", "*", significant(vr, text))
@@ -167,7 +213,7 @@ def _text(vr: str, text: str, name: str) -> Matching:
     return Wildcard(pattern)
 
 
-def _moments(vr: str, text: str, name: str) -> Matching:
+def _moments(vr: str, text: str, name: str) -> Plain:
     if (value := normal(vr, text)) is not None:
         return Single(value if vr == "DA" else text)
     for dash in (at for at, char in enumerate(text) if char == "-"):
@@ -247,8 +293,8 @@ def check(query: Query) -> None:
             raise Invalid(Fault.QUERY, f"the range of {date.path[-1]} with {time.path[-1]} ends before it begins")
     in_pairs = {key.path for pair in pairs for key in pair}
     for key in query.keys:
-        low, high = _ends(key.matching)
-        if high and high < low and key.path not in in_pairs:
+        ends = map(_ends, alternatives(key.matching))
+        if key.path not in in_pairs and any(high and high < low for low, high in ends):
             raise Invalid(Fault.QUERY, f"the range of the key {'.'.join(key.path)} ends before it begins")
 
 

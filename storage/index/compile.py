@@ -19,11 +19,26 @@ from sqlalchemy import (
     tuple_,
 )
 
+from storage.dicom.attributes import Attribute, Home
 from storage.dicom.level import Level
 from storage.dicom.query import Query
 from storage.index.schema import instances, sealed_uids, series, series_values, studies, study_names, study_values
 from storage.index.session import Prepared, constant, prepared
-from storage.index.terms import OnColumn, OnMoment, OnNames, OnUids, OnValues, Term, Test, ValueTest, terms
+from storage.index.terms import (
+    OnAll,
+    OnAny,
+    OnColumn,
+    OnDateAlone,
+    OnMoment,
+    OnNames,
+    OnNothing,
+    OnUids,
+    OnValues,
+    Term,
+    Test,
+    ValueTest,
+    terms,
+)
 
 Names = Iterator[BindParameter[Any]]
 KEPT_STATEMENTS = 512
@@ -189,16 +204,24 @@ def _names_few(term: Term) -> bool:
         return term.attribute.column == "series_uid"
     if isinstance(term, OnUids):
         return True
+    if isinstance(term, OnAny):
+        return all(map(_names_few, term.terms))
     return isinstance(term, OnValues) and term.selective and term.level is Level.SERIES
 
 
 def _condition(term: Term, names: Names, flavour: Flavour) -> ColumnElement[bool]:
     match term:
-        case OnColumn(attribute, test):
-            return _tested(_TABLES[attribute.level].c[attribute.column], test, names, flavour)
+        case OnColumn(attribute, tests):
+            return _any_test(_TABLES[attribute.level].c[attribute.column], tests, names, flavour)
         case OnMoment(date, time):
             table = _TABLES[date.level]
             return _in_interval(table.c[date.column], table.c[time.column], names)
+        case OnDateAlone(date, time):
+            table = _TABLES[date.level]
+            between = and_(table.c[date.column] >= next(names), table.c[date.column] <= next(names))
+            return and_(table.c[time.column] == constant(""), between)
+        case OnNothing(attribute):
+            return _has_nothing(attribute, flavour)
         case OnValues():
             return _has_values(term, names, flavour)
         case OnNames():
@@ -207,6 +230,16 @@ def _condition(term: Term, names: Names, flavour: Flavour) -> ColumnElement[bool
             return studies.c.id.in_(named)
         case OnUids():
             return _has_one_of(names, flavour)
+        case OnAny(alternatives):
+            return or_(*[_condition(each, names, flavour) for each in alternatives])
+        case OnAll(together):
+            return and_(*[_condition(each, names, flavour) for each in together])
+
+
+def _any_test(
+    column: ColumnElement[Any], tests: tuple[Test, ...], names: Names, flavour: Flavour
+) -> ColumnElement[bool]:
+    return or_(*[_tested(column, test, names, flavour) for test in tests])
 
 
 def _tested(column: ColumnElement[Any], test: Test, names: Names, flavour: Flavour) -> ColumnElement[bool]:
@@ -267,10 +300,23 @@ def _has_values(term: OnValues, names: Names, flavour: Flavour) -> ColumnElement
     return flavour.apart(select(constant(1)).where(rows[0].c[owner] == entity, *conditions)).exists()
 
 
+def _has_nothing(attribute: Attribute, flavour: Flavour) -> ColumnElement[bool]:
+    """No value that could be compared: an empty column, or no row of values."""
+    if attribute.home is Home.COLUMN:
+        column = _TABLES[attribute.level].c[attribute.column]
+        return column.is_(None) if attribute.vr == "IS" else column == constant("")
+    if attribute.level is Level.STUDY:
+        table, found = study_values, select(constant(1)).where(study_values.c.study_id == studies.c.id)
+    else:
+        table, found = series_values, select(constant(1)).where(series_values.c.study_id == series.c.study_id)
+        found = found.where(series_values.c.series_id == series.c.id)
+    return ~flavour.apart(found.where(table.c.path == constant(".".join(attribute.path)))).exists()
+
+
 def _row_conditions(row: Any, test: ValueTest, names: Names, flavour: Flavour) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = [row.c.path == constant(test.path)]
     if test.part is not None:
         conditions.append(row.c.part == constant(test.part))
     # An entity has few values and the list may be long: look at the values rather than for each of the list.
-    value = flavour.unindexed(row.c.value) if test.test is Test.AMONG else row.c.value
-    return [*conditions, _tested(value, test.test, names, flavour)]
+    value = flavour.unindexed(row.c.value) if Test.AMONG in test.tests else row.c.value
+    return [*conditions, _any_test(value, test.tests, names, flavour)]

@@ -18,6 +18,7 @@ from storage.dicom.query import normal
 MAX_VALUES = 256  # of one attribute, or items of one sequence, that take part in matching
 _COMPUTED = frozenset(attribute.path[0] for attribute in TABLE if attribute.computed)
 _OF_INSTANCE = (TIMEZONE, *(row.path[0] for row in TABLE if row.level is Level.INSTANCE))
+_FUZZY = [row for row in TABLE if row.tokens]
 _IN_VALUES = {
     level: [row for row in TABLE if row.level is level and row.home is Home.VALUES and not row.computed]
     for level in Level
@@ -105,8 +106,17 @@ def _name(text: str) -> Iterator[tuple[int, str]]:
 
 
 def name_tokens(dataset: JsonDataset) -> frozenset[str]:
-    """The tokens by which the patient's names are matched fuzzily."""
-    return tokens(texts(dataset, PATIENT_NAME[0])[:MAX_VALUES])
+    """The tokens by which the names of a study are matched fuzzily."""
+    return frozenset(
+        name_token(attribute, token)
+        for attribute in _FUZZY
+        for token in tokens(texts(dataset, attribute.path[0])[:MAX_VALUES])
+    )
+
+
+def name_token(attribute: Attribute, token: str) -> str:
+    """A token as it is stored: the patient's as it is, another's behind its tag and a mark that no token has."""
+    return token if attribute.path == PATIENT_NAME else f"@{attribute.path[0]}{token}"
 
 
 def bulk_to_bytes(bulk: Mapping[str, BulkValue]) -> bytes:

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from storage.dicom.attributes import BY_PATH, TIMEZONE, Returned, defaults, level_of
+from storage.dicom.attributes import BY_PATH, REQUEST_ATTRIBUTES, TIMEZONE, Returned, defaults, level_of
 from storage.dicom.instance import JsonDataset
 from storage.dicom.level import Level
 from storage.dicom.query import Query
@@ -42,7 +42,7 @@ def selection(query: Query) -> Selection:
         if attribute.returned is Returned.ALWAYS:
             empty[attribute.path[0]] = attribute.vr
     if Level.SERIES in levels:
-        paths |= {path for path in BY_PATH if len(path) > 1}
+        paths |= {path for path in BY_PATH if path[0] == REQUEST_ATTRIBUTES and len(path) > 1}
     included = {tuple(name.split(".")) for name in query.include} | {key.path for key in query.keys}
     included = {path for path in included if level_of(path[0]) <= query.level}
     empty |= {path[0]: BY_PATH[path[:1]].vr for path in included if path[:1] in BY_PATH}

@@ -164,7 +164,7 @@ def _values(name: str, *owners: str) -> Table:
 study_values = _values("study_values", "study_id")
 series_values = _values("series_values", "study_id", "series_id")
 
-# What a name can be found by: words, and how they are spoken.
+# What names can be found by: words, and how they are spoken; the referring physician's behind `@` and the tag.
 study_names = Table(
     "study_names",
     metadata,

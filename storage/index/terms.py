@@ -12,15 +12,18 @@ from storage.dicom.attributes import BY_PATH, Attribute, Home, is_supported
 from storage.dicom.level import Level
 from storage.dicom.names import groups
 from storage.dicom.query import (
+    Empty,
     Fuzzy,
     Key,
     Matching,
+    Plain,
     Query,
     Range,
     Single,
     UidList,
     Universal,
     Wildcard,
+    alternatives,
     check,
     combined,
     covered,
@@ -28,6 +31,7 @@ from storage.dicom.query import (
     normal,
 )
 from storage.errors import Fault, Invalid
+from storage.index.documents import name_token
 from storage.index.packed import uid_hash
 
 SOP_CLASS, SOP_UID, INSTANCE_NUMBER = ("00080016",), ("00080018",), ("00200013",)
@@ -47,10 +51,10 @@ class Test(Enum):
 
 
 class OnColumn(NamedTuple):
-    """A test of a column of a level's own table."""
+    """Tests of a column of a level's own table, of which any will do."""
 
     attribute: Attribute
-    test: Test
+    tests: tuple[Test, ...]
 
 
 class OnMoment(NamedTuple):
@@ -60,12 +64,25 @@ class OnMoment(NamedTuple):
     time: Attribute
 
 
+class OnDateAlone(NamedTuple):
+    """No time, and a date between two values."""
+
+    date: Attribute
+    time: Attribute
+
+
+class OnNothing(NamedTuple):
+    """No value of an attribute."""
+
+    attribute: Attribute
+
+
 class ValueTest(NamedTuple):
-    """A test of one row of values; `part` None for any component group."""
+    """Tests of one row of values, of which any will do; `part` None for any component group."""
 
     path: str
     part: int | None
-    test: Test
+    tests: tuple[Test, ...]
 
 
 class OnValues(NamedTuple):
@@ -77,14 +94,26 @@ class OnValues(NamedTuple):
 
 
 class OnNames(NamedTuple):
-    """A test of the tokens of the patient's names: the beginning of one, and what comes after all that begin so."""
+    """A test of the tokens of names: the beginning of one, and what comes after all that begin so."""
 
 
 class OnUids(NamedTuple):
     """Series with one of these instances: their UIDs, by which loose ones are known, and the hashes of sealed ones."""
 
 
-Term = OnColumn | OnMoment | OnValues | OnNames | OnUids
+class OnAny(NamedTuple):
+    """Terms of which any will do."""
+
+    terms: "tuple[Term, ...]"
+
+
+class OnAll(NamedTuple):
+    """Terms that must all be met, within `OnAny`."""
+
+    terms: "tuple[Term, ...]"
+
+
+Term = OnColumn | OnMoment | OnDateAlone | OnNothing | OnValues | OnNames | OnUids | OnAny | OnAll
 Value = str | int | tuple[str, ...] | tuple[int, ...]
 Values = list[Value]
 
@@ -101,24 +130,35 @@ def terms(query: Query, pattern: Callable[[str], str]) -> tuple[tuple[Term, ...]
     values: Values = []
     pairs = combined(query)
     for date, time in pairs:
-        found.append(OnMoment(BY_PATH[date.path], BY_PATH[time.path]))
-        values += _interval(date, time)
+        found.append(_moment_term(date, time, query.match_unknown, values))
     paired = {key.path for pair in pairs for key in pair}
-    in_items: dict[tuple[str, ...], list[Key]] = defaultdict(list)
+    together: dict[tuple[str, ...], list[Key]] = defaultdict(list)  # by their sequence, others by themselves
     for key in query.keys:
         if key.path in paired or isinstance(key.matching, Universal):
             continue
         if BY_PATH[key.path].level is Level.INSTANCE:
             found += _series_with(key, values)
-        elif isinstance(key.matching, Fuzzy):
-            found.append(OnNames())
-            values += [key.matching.token, _after(key.matching.token)]
-        elif len(key.path) > 1:
-            in_items[key.path[:-1]].append(key)
+        elif isinstance(key.matching, Empty):
+            found.append(OnNothing(BY_PATH[key.path]))
         else:
-            found.append(_term([key], pattern, values))
-    found += [_term(keys, pattern, values) for keys in in_items.values()]
+            together[key.path[:-1] or key.path].append(key)
+    for keys in together.values():
+        term = _term(keys, pattern, values)
+        if query.match_unknown:
+            nothing = tuple(OnNothing(BY_PATH[key.path]) for key in keys)
+            term = OnAny((term, nothing[0] if len(nothing) == 1 else OnAll(nothing)))
+        found.append(term)
     return tuple(found), values
+
+
+def _moment_term(date: Key, time: Key, match_unknown: bool, values: Values) -> Term:
+    attributes = BY_PATH[date.path], BY_PATH[time.path]
+    ends = _interval(date, time)
+    values += ends
+    if not match_unknown:
+        return OnMoment(*attributes)
+    values += ends[::2]
+    return OnAny((OnMoment(*attributes), OnDateAlone(*attributes), OnNothing(attributes[0])))
 
 
 def _refuse_unsupported(query: Query) -> None:
@@ -134,49 +174,79 @@ def _series_with(key: Key, values: Values) -> list[Term]:
         return [OnUids()]
     if key.path == SOP_CLASS:
         values.append(uids)
-        return [OnValues(Level.STUDY, False, (ValueTest(_SOP_CLASSES_IN_STUDY, None, Test.AMONG),))]
+        return [OnValues(Level.STUDY, False, (ValueTest(_SOP_CLASSES_IN_STUDY, None, (Test.AMONG,)),))]
     return []
 
 
 def among(matching: Matching) -> tuple[str, ...]:
-    """The values that a key of an instance accepts; there are no patterns and ranges among them."""
+    """The UIDs that a key of an instance accepts; none are empty."""
+    if isinstance(matching, Empty):
+        return ()
     assert isinstance(matching, Single | UidList)
     return matching.values if isinstance(matching, UidList) else (matching.value,)
 
 
+def numbers(matching: Matching) -> frozenset[int | None]:
+    """The numbers that a key of an instance accepts; None stands for no number."""
+    if isinstance(matching, Empty):
+        return frozenset([None])
+    return frozenset(int(each.value) for each in alternatives(matching) if isinstance(each, Single))
+
+
 def _term(keys: list[Key], pattern: Callable[[str], str], values: Values) -> Term:
+    """Of one key, or of all keys of one sequence."""
     attribute = BY_PATH[keys[0].path]
+    if attribute.vr == "PN":
+        found = [_name_term(attribute, matching, pattern, values) for matching in alternatives(keys[0].matching)]
+        return found[0] if len(found) == 1 else OnAny(tuple(found))
     if attribute.home is Home.COLUMN:
-        test, found = _test(keys[0], pattern)
-        values += [int(str(value)) for value in found] if attribute.vr == "IS" else found
-        return OnColumn(attribute, test)
-    tests: list[ValueTest] = []
+        tests, asked = _tests(keys[0], pattern)
+        values += [int(str(value)) for value in asked] if attribute.vr == "IS" else asked
+        return OnColumn(attribute, tests)
+    rows: list[ValueTest] = []
     for key in keys:
-        for part, test, found in _name_tests(key, pattern) if key.vr == "PN" else [(None, *_test(key, pattern))]:
-            tests.append(ValueTest(".".join(key.path), part, test))
-            values += found
-    return OnValues(attribute.level, any(BY_PATH[key.path].selective for key in keys), tuple(tests))
+        tests, asked = _tests(key, pattern)
+        rows.append(ValueTest(".".join(key.path), None, tests))
+        values += asked
+    return OnValues(attribute.level, any(BY_PATH[key.path].selective for key in keys), tuple(rows))
 
 
-def _test(key: Key, pattern: Callable[[str], str]) -> tuple[Test, Values]:
-    match key.matching:
-        case Single(value) if key.vr in ("TM", "DT"):
-            return Test.BETWEEN, list(covered(key.vr, value) or ("", ""))
+def _tests(key: Key, pattern: Callable[[str], str]) -> tuple[tuple[Test, ...], Values]:
+    found = [_test(key.vr, matching, pattern) for matching in alternatives(key.matching)]
+    return tuple(test for test, _ in found), [value for _, values in found for value in values]
+
+
+def _test(vr: str, matching: Plain, pattern: Callable[[str], str]) -> tuple[Test, Values]:
+    match matching:
+        case Single(value) if vr in ("TM", "DT"):
+            return Test.BETWEEN, list(covered(vr, value) or ("", ""))
         case Single(value):
-            return Test.EQUAL, [normal(key.vr, value) or ""]
+            return Test.EQUAL, [normal(vr, value) or ""]
         case UidList(uids):
             return Test.AMONG, [uids]
         case Range(low, high):
             return Test.BETWEEN, [low or BEFORE_DIGITS, high or AFTER_DIGITS]
         case Wildcard(text):
             return _like(text, pattern)
-    raise AssertionError("universal keys are no terms")
+    raise AssertionError("universal keys are no terms, nor are those for no value")
 
 
-def _name_tests(key: Key, pattern: Callable[[str], str]) -> list[tuple[int | None, Test, Values]]:
+def _name_term(attribute: Attribute, matching: Plain, pattern: Callable[[str], str], values: Values) -> Term:
+    if isinstance(matching, Fuzzy):
+        token = name_token(attribute, matching.token)
+        values += [token, _after(token)]
+        return OnNames()
+    rows = []
+    for part, test, asked in _name_tests(matching, pattern):
+        rows.append(ValueTest(".".join(attribute.path), part, (test,)))
+        values += asked
+    return OnValues(attribute.level, attribute.selective, tuple(rows))
+
+
+def _name_tests(matching: Plain, pattern: Callable[[str], str]) -> list[tuple[int | None, Test, Values]]:
     """Any component group, or each group given when the key has `=` (PS3.4 C.2.2.2.1)."""
-    assert isinstance(key.matching, Single | Wildcard)
-    text = key.matching.value if isinstance(key.matching, Single) else key.matching.pattern
+    assert isinstance(matching, Single | Wildcard)
+    text = matching.value if isinstance(matching, Single) else matching.pattern
     asked = [normal("PN", group) or "" for group in groups(text)]
     if "=" not in text:
         return [(None, *_like(asked[0], pattern))]

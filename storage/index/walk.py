@@ -8,7 +8,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from storage.dicom.query import Query, Single, Universal
+from storage.dicom.query import Query, Universal
 from storage.errors import Fault, Invalid
 from storage.index import compile, instance_rows, served
 from storage.index.instance_rows import MAX_METADATA_BYTES
@@ -16,7 +16,7 @@ from storage.index.packed import Listings
 from storage.index.results import Row
 from storage.index.served import Series, Served
 from storage.index.session import Session
-from storage.index.terms import INSTANCE_NUMBER, SOP_CLASS, SOP_UID, among
+from storage.index.terms import INSTANCE_NUMBER, SOP_CLASS, SOP_UID, among, numbers
 
 STEPS_AT_FIRST, MOST_STEPS = 64, 1024  # series that are read from the database at once
 MAX_OPENED = 10_000  # series whose instances one search looks at
@@ -28,7 +28,7 @@ class Keys(NamedTuple):
 
     sop_uids: frozenset[str] | None
     sop_classes: frozenset[str] | None
-    number: int | None
+    numbers: frozenset[int | None] | None
 
     @property
     def sop_uid(self) -> str | None:
@@ -40,7 +40,7 @@ class Keys(NamedTuple):
         return (
             (self.sop_uids is None or one.sop_uid in self.sop_uids)
             and (self.sop_classes is None or one.sop_class in self.sop_classes)
-            and (self.number is None or one.instance_number == self.number)
+            and (self.numbers is None or one.instance_number in self.numbers)
         )
 
 
@@ -56,9 +56,10 @@ def keys_of(query: Query) -> Keys | None:
     """The keys of instances in `query`; None when it has none."""
     asked = {key.path: key.matching for key in query.keys if not isinstance(key.matching, Universal)}
     uids, classes = (frozenset(among(asked[path])) if path in asked else None for path in (SOP_UID, SOP_CLASS))
-    number = asked.get(INSTANCE_NUMBER)
-    assert number is None or isinstance(number, Single)
-    keys = Keys(uids, classes, None if number is None else int(number.value))
+    found = numbers(asked[INSTANCE_NUMBER]) if INSTANCE_NUMBER in asked else None
+    if found is not None and query.match_unknown:
+        found |= {None}
+    keys = Keys(uids, classes, found)
     return None if keys == (None, None, None) else keys
 
 

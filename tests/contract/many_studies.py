@@ -58,6 +58,8 @@ def study_values(n: int) -> Iterator[tuple[str, int, str]]:
     yield "00100021", 0, "Hospital"
     yield "00100030", 0, f"19{n % 80 + 10}0{n % 9 + 1}{n % 28 + 1:02}"
     yield "00100040", 0, "MF"[n % 2]
+    yield "00101002.00100020", 0, f"O{n}"
+    yield "00101002.00100021", 0, f"I{n}"
     yield "00200010", 0, f"S{n}"
 
 

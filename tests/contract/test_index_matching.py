@@ -2,6 +2,7 @@
 
 import itertools
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -60,18 +61,19 @@ def attributes(level: Level) -> st.SearchStrategy[JsonDataset]:
     return st.fixed_dictionaries({}, optional={tag: elements(BY_PATH[(tag,)].vr) for tag in _matched(level)})
 
 
-ITEMS = st.lists(
-    st.fixed_dictionaries({}, optional={tag: elements("SH") for tag in ("00400009", "00401001")}), max_size=2
-)
-SERIES = st.builds(
-    lambda own, items: own | ({"00400275": {"vr": "SQ", "Value": items}} if items else {}),
-    attributes(Level.SERIES),
-    ITEMS,
-)
+def with_items(level: Level, sequence: str, vr: str, *tags: str) -> st.SearchStrategy[JsonDataset]:
+    """The attributes of a level, with a sequence of up to two items."""
+    items = st.lists(st.fixed_dictionaries({}, optional={tag: elements(vr) for tag in tags}), max_size=2)
+    return st.builds(
+        lambda own, items: own | ({sequence: {"vr": "SQ", "Value": items}} if items else {}), attributes(level), items
+    )
+
+
+SERIES = with_items(Level.SERIES, "00400275", "SH", "00400009", "00401001")
 INSTANCES = st.tuples(attributes(Level.INSTANCE), st.sampled_from(["1.2.840.1", "1.2.840.2"]))
 STUDIES = st.lists(
     st.tuples(
-        attributes(Level.STUDY),
+        with_items(Level.STUDY, "00101002", "LO", "00100020", "00100021"),
         st.lists(st.tuples(SERIES, st.lists(INSTANCES, min_size=1, max_size=2)), min_size=1, max_size=2),
     ),
     min_size=1,
@@ -108,6 +110,8 @@ def entities(datasets: list[JsonDataset], level: Level) -> list[JsonDataset]:
 
 
 TEXT_KEYS = [
+    "OtherPatientIDsSequence.PatientID",
+    "OtherPatientIDsSequence.IssuerOfPatientID",
     "PatientID",
     "AccessionNumber",
     "PatientSex",
@@ -152,18 +156,29 @@ KEYS = st.one_of(
 def queries(draw: st.DrawFn) -> Query:
     level = draw(st.sampled_from(Level))
     found = {}
+    more = st.just("") | KEYS.map(lambda pair: "\\" + pair[1])
     for name, text in draw(st.lists(KEYS, max_size=3)):
+        text = draw(st.just(text) | st.just('""') | more.map(text.__add__))
         path = path_of(name)
         assert path is not None
         if BY_PATH[path].level <= level:
             try:
-                found[path] = key(path, text, fuzzy=draw(st.booleans()))
+                fuzzy, several = draw(st.booleans()), draw(st.booleans())
+                found[path] = key(path, text, fuzzy=fuzzy, empty=True, multiple=several)
             except Invalid:
                 continue
     parents = draw(st.sampled_from([(None, None), ("1.0", None), ("1.0", "1.0.0"), ("1.1", "1.0.0")]))
     series_uid = parents[1] if level is Level.INSTANCE else None
     combined = draw(st.booleans())
-    return Query(level, tuple(found.values()), parents[0], series_uid, limit=1000, combined_datetime=combined)
+    return Query(
+        level,
+        tuple(found.values()),
+        parents[0],
+        series_uid,
+        limit=1000,
+        combined_datetime=combined,
+        match_unknown=draw(st.booleans()),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -272,17 +287,7 @@ def check_the_same_is_found(
 def _paged(index: MetadataIndex, query: Query, size: int, tag: str) -> list[str]:
     found: list[str] = []
     while True:
-        page = index.search(
-            Query(
-                query.level,
-                query.keys,
-                query.study_uid,
-                query.series_uid,
-                limit=size,
-                offset=len(found),
-                combined_datetime=query.combined_datetime,
-            )
-        )
+        page = index.search(replace(query, limit=size, offset=len(found)))
         found += [row[tag]["Value"][0] for row in page.rows]
         if not page.remaining:
             return found

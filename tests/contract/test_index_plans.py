@@ -83,12 +83,24 @@ def test_every_key_by_an_exact_value(index: SqliteIndex, attribute: Attribute, l
         asked(Level.STUDY, StudyInstanceUID="1.2.3,1.2.4"),
         Query(Level.STUDY, (key(("00100010",), "wn12", fuzzy=True),)),
         Query(Level.STUDY, (key(("00100010",), "王一", fuzzy=True), key(("00080020",), "20200101-20201231"))),
+        Query(Level.STUDY, (key(("00080090",), "li7", fuzzy=True),)),
+        Query(Level.STUDY, (key(("00100020",), "P12\\P13\\P99*", multiple=True),)),
+        Query(Level.STUDY, (key(("00100010",), "wang^n12\\wang^n13", fuzzy=True, multiple=True),)),
     ],
-    ids=range(9),
+    ids=range(12),
 )
 def test_ranges_prefixes_and_names(index: SqliteIndex, level: Level, query: Query) -> None:
     for plan in plans(index, Query(level, query.keys)):
         assert not scans(plan), plan
+
+
+@pytest.mark.parametrize("level", Level)
+def test_what_is_empty_or_unknown_is_found_in_the_order_of_results(index: SqliteIndex, level: Level) -> None:
+    empty = key(("00100020",), '""', empty=True)
+    named = key(("00100020",), "P12")
+    for query in (Query(level, (empty,)), Query(level, (named,), match_unknown=True)):
+        for plan in plans(index, query):
+            assert all(_IN_ORDER.match(step) for step in scans(plan)), plan
 
 
 def test_names_by_token_use_the_index_of_tokens(index: SqliteIndex) -> None:

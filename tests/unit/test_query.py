@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 
 from storage.dicom.attributes import path_of
 from storage.dicom.query import (
+    AnyOf,
+    Empty,
     Fuzzy,
     Key,
     Level,
@@ -224,7 +226,27 @@ def test_names_are_asked_for_by_token_when_a_token_can_serve(text: str, matching
     assert not isinstance(key(("00100010",), text).matching, Fuzzy)
 
 
+def test_q_emptymatch_two_quotation_marks() -> None:
+    for path in ("00100010", "00100020", "00080020", "00200011", "0020000D"):
+        assert key((path,), '""', empty=True).matching == Empty()
+    assert key(("00100020",), '""').matching == Single('""')
+    assert key(("00100020",), "", empty=True).matching == Universal()
+
+
+def test_q_multimatch_backslashes_separate_values() -> None:
+    asked = key(("00080060",), "CT\\M*\\CT", multiple=True).matching
+    assert asked == AnyOf((Single("CT"), Wildcard("M*")))
+    assert key(("00080060",), "CT\\MR").matching == Single("CT\\MR"), "Q-LITERAL"
+    assert key(("00080020",), "20260101\\20260201-", multiple=True).matching == AnyOf(
+        (Single("20260101"), Range("20260201", None))
+    )
+    assert key(("00100010",), "Wang\\Li", fuzzy=True, multiple=True).matching == AnyOf((Fuzzy("wang"), Fuzzy("li")))
+    assert key(("00080060",), "CT\\*", multiple=True).matching == Universal()
+    for wrong in ("CT\\\\MR", "\\CT", "\\".join(f"C{number}" for number in range(65))):
+        with pytest.raises(Invalid):
+            key(("00080060",), wrong, multiple=True)
+
+
 def test_other_attributes_are_matched_literally() -> None:
-    assert is_fuzzy(("00100010",)) and not is_fuzzy(("00080090",)) and not is_fuzzy(("00100020",))
-    assert key(("00080090",), "Wang", fuzzy=True).matching == Single("Wang")
+    assert is_fuzzy(("00100010",)) and is_fuzzy(("00080090",)) and not is_fuzzy(("00100020",))
     assert key(("00100020",), "Wang", fuzzy=True).matching == Single("Wang")

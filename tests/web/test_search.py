@@ -1,13 +1,13 @@
 """QIDO-RS over HTTP: what is asked, and the form of what is answered (PS3.18 8.3.4, 10.6)."""
 
 import gzip
+from pathlib import Path
 
 import pytest
 
-from gateway.web.address import PREFIX
-from storage.dicom.query import Fuzzy, Level, Query, Range, Single, UidList, Universal, Wildcard
+from storage.dicom.query import AnyOf, Empty, Fuzzy, Level, Query, Range, Single, UidList, Universal, Wildcard
 from storage.errors import Exhausted, Unavailable
-from tests.web.conftest import Door
+from tests.web.conftest import Door, opened
 
 STUDY = "2.25.90817.1"
 SERIES = f"{STUDY}.1"
@@ -176,27 +176,32 @@ def warnings(door: Door, query: str) -> list[str]:
     return door.get(f"/studies?{query}").headers.get_list("warning")
 
 
-def test_q_emptymatch_and_q_multimatch_warn(ct: Door) -> None:
-    base = f"299 {ct.root}{PREFIX}: "
-    assert warnings(ct, "fuzzymatching=false&emptyvaluematching=false&multiplevaluematching=false") == []
-    assert warnings(ct, "emptyvaluematching=true") == [
-        base + '"The emptyvaluematching parameter is not supported. Only literal matching has been performed."'
-    ]
-    assert len(warnings(ct, "fuzzymatching=true&emptyvaluematching=true&multiplevaluematching=true")) == 2
+@pytest.mark.parametrize("switched", ["StudyID={}&{}=true", "{1}=true&StudyID={0}"])
+def test_q_emptymatch_and_q_multimatch_are_read_before_the_keys(ct: Door, switched: str) -> None:
+    for name, value, matching in (
+        ("emptyvaluematching", "%22%22", Empty()),
+        ("multiplevaluematching", "A%5CB*", AnyOf((Single("A"), Wildcard("B*")))),
+    ):
+        query = switched.format(value, name)
+        assert [key.matching for key in asked(ct, query).keys] == [matching]
+        assert warnings(ct, query) == []
+        assert isinstance(asked(ct, query.replace("true", "false")).keys[0].matching, Single | Wildcard)
+
+
+def test_x_unknown_is_a_switch(tmp_path: Path, ct: Door) -> None:
+    assert not asked(ct, "StudyID=1").match_unknown
+    with opened(tmp_path, match_unknown=True) as door:
+        assert asked(door, "StudyID=1").match_unknown
 
 
 @pytest.mark.parametrize("query", ["PatientName=Wang&fuzzymatching=true", "fuzzymatching=true&PatientName=Wang"])
-def test_q_fuzzy_is_performed_on_the_name_of_the_patient(ct: Door, query: str) -> None:
+def test_q_fuzzy_is_performed_on_names(ct: Door, query: str) -> None:
     assert [key.matching for key in asked(ct, query).keys] == [Fuzzy("wang")]
     assert warnings(ct, query) == []
     assert [key.matching for key in asked(ct, query.replace("true", "false")).keys] == [Single("Wang")]
-
-
-def test_q_fuzzy_warns_of_names_that_are_matched_literally(ct: Door) -> None:
-    query = "fuzzymatching=true&ReferringPhysicianName=Li*&PatientID=P1"
-    assert [key.matching for key in asked(ct, query).keys] == [Wildcard("Li*"), Single("P1")]
-    (warning,) = warnings(ct, query)
-    assert "fuzzymatching parameter is not supported for 00080090" in warning
+    both = query.replace("PatientName=Wang", "ReferringPhysicianName=Li*&PatientID=P1")
+    assert [key.matching for key in asked(ct, both).keys] == [Fuzzy("li"), Single("P1")]
+    assert warnings(ct, both) == []
 
 
 def test_q_unsupkey_is_ignored_with_a_warning(ct: Door) -> None:
