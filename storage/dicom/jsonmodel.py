@@ -26,7 +26,7 @@ from storage.dicom.fragments import Forget, Fragments, read_fragments
 from storage.dicom.frames import Span
 from storage.dicom.instance import BulkValue, JsonDataset
 from storage.dicom.texts import CHARSET_VRS, Entry, WaitingTexts, means_ascii
-from storage.dicom.values import BY_NAME, SQ, UN, UN_SQ, VR, inline, swapped
+from storage.dicom.values import BY_NAME, SENT_AS_UNKNOWN, SQ, UN, UN_SQ, VR, inline, swapped
 from storage.errors import Fault, Invalid
 
 MAX_DEPTH = 80  # of sequences; the encoder of JSON gives up at 254 levels, and one sequence makes three
@@ -176,7 +176,11 @@ class _Reader:
         if vr is UN and (length == UNDEFINED or (tag & _PRIVATE and not 0x10 <= tag & 0xFFFF <= 0xFF)):
             return UN
         known = BY_NAME[vr_of(tag, dataset, signed=scope.signed)]
-        return UN_SQ if vr is UN and known is SQ else known
+        if vr is not UN:
+            return known
+        if known is SQ:
+            return UN_SQ
+        return SENT_AS_UNKNOWN.get(known.name, known) if scope.encoding.big else known
 
     def _entry(self, tag: int, vr: VR, raw: bytes, scope: _Scope) -> Entry:
         """An element with a value to be given in the JSON; `raw` is little endian."""
@@ -230,7 +234,7 @@ class _Reader:
         name = vr.name if vr.bulk else UN.name
         path = scope.path + key_of(tag)
         self._take(_BULK_BYTES + 4 * len(path))
-        self.reading.bulk.setdefault(path, BulkValue(name, spans))
+        self.reading.bulk.setdefault(path, BulkValue(UN.name if vr is SENT_AS_UNKNOWN.get(name) else name, spans))
         return {"vr": name, "BulkDataURI": f"bulkdata/{path}"}
 
     def _note_pixel_data(self, tag: int, start: int, length: int, fragments: Fragments | None) -> None:

@@ -213,4 +213,6 @@ BY_NAME = {vr.name: vr for vr in _ALL}
 BY_CODE = {vr.name.encode("ascii"): vr for vr in _ALL}
 UN = BY_NAME["UN"]
 SQ = BY_NAME["SQ"]
+# A value that was sent as UN is little endian, whatever the data set around it is (PS3.5 6.2.2).
+SENT_AS_UNKNOWN = {vr.name: replace(vr, unit=1) for vr in _ALL if vr.unit > 1}
 UN_SQ = replace(SQ, values=_binary, bulk=True)  # a sequence that was sent as UN (PS3.5 6.2.2)

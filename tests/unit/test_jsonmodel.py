@@ -23,7 +23,7 @@ from pydicom.uid import (
 
 from storage.dicom.parse import parse
 from storage.errors import Invalid
-from tests import oracle
+from tests import oracle, raw
 from tests.raw import (
     ITEM_END,
     SEQUENCE_END,
@@ -219,6 +219,20 @@ def test_public_attributes_sent_as_unknown_are_known_again() -> None:
     assert found["00100010"] == {"vr": "PN", "Value": [{"Alphabetic": "Wang^Li"}]}
     assert found["00280010"] == {"vr": "US", "Value": [16]}
     assert found["00400275"] == {"vr": "SQ", "Value": [{"00400007": {"vr": "LO", "Value": ["CT"]}}, {}]}
+
+
+def test_values_sent_as_unknown_are_little_endian_also_in_big_endian() -> None:
+    def big(tag: int, vr: str, value: bytes) -> bytes:
+        length = struct.pack(">HI", 0, len(value)) if vr == "UN" else struct.pack(">H", len(value))
+        return struct.pack(">HH2s", tag >> 16, tag & 0xFFFF, vr.encode()) + length + value
+
+    identity = {0x00080016: b"1.2.840\0", 0x00080018: b"1.3\0", 0x0020000D: b"1.4\0", 0x0020000E: b"1.5\0"}
+    elements = [big(tag, "UI", uid) for tag, uid in identity.items()]
+    elements += [big(0x00280010, "UN", b"\x10\0"), big(0x00280011, "US", b"\0\x10")]
+    instance = parse(raw.part10(ExplicitVRBigEndian, b"".join((*elements, big(0x00281201, "UN", b"\1\2" * 1000)))))
+    assert instance.dataset["00280010"] == instance.dataset["00280011"] == {"vr": "US", "Value": [16]}
+    assert instance.dataset["00281201"] == {"vr": "OW", "BulkDataURI": "bulkdata/00281201"}
+    assert instance.bulk["00281201"].vr == "UN"  # which nobody swaps
 
 
 def test_a_sequence_sent_as_unknown_that_is_none_keeps_its_bytes() -> None:
