@@ -20,11 +20,9 @@ from storage.dicom.rendering.grey import Range
 from storage.dicom.rendering.padding import range_in_use
 from storage.dicom.rendering.render import Rendered, draw
 from storage.dicom.rendering.video import mp4
-from storage.dicom.rendering.wish import Wish
+from storage.dicom.rendering.wish import MAX_FRAMES, MOVING_MEDIA_TYPES, Wish
 from storage.errors import Fault, Invalid, NotAcceptable
 
-MOVING_MEDIA_TYPES = ("image/gif", "image/webp", "video/mp4")
-MAX_FRAMES = 2000
 MAX_PIXELS = 1 << 28  # of all frames of an animated picture together, which Pillow holds until it writes
 _VIDEO = "video/mp4"
 _FRAMES_LOOKED_AT = 8  # for the range of values in use, where there is no window
@@ -71,7 +69,8 @@ def animate(
     everything = chain([first], pictures)
     if wish.media_type == _VIDEO:
         rate = 1000 / milliseconds
-        body = mp4(everything, first.shape[1], first.shape[0], rate, wish.quality, colour=first.ndim == 3)
+        raw = (picture.tobytes() for picture in everything)
+        body = mp4(raw, first.shape[1], first.shape[0], rate, wish.quality, colour=first.ndim == 3)
     else:
         if first.shape[0] * first.shape[1] * len(attributes) > MAX_PIXELS:
             raise Invalid(Fault.TOO_LARGE, f"all frames have more than {MAX_PIXELS} pixels: ask for a smaller viewport")

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from storage.dicom.rendering.wish import STILL_MEDIA_TYPES
 from storage.errors import NotAcceptable
 
-STILL_MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 MAX_SIDE = {"image/jpeg": 65_500, "image/png": 1 << 20, "image/gif": 65_535, "image/webp": 16_383}
 _PNG_LEVEL, _RUN_LENGTHS = 1, 3  # of deflate: half the time of its default, and no larger with noise
 _WHOLE_COLOURS_FROM = 80  # the quality from which colours have the resolution of the picture

@@ -114,6 +114,7 @@ def scaled(picture: NDArray[Any], box: Box, placement: Placement) -> NDArray[Any
         picture = np.asarray(
             Image.fromarray(picture).resize(size, filtering, (box.left, box.top, box.right, box.bottom), gap)
         )
-    if placement.mirrored:
-        picture = picture[:, ::-1]
-    return picture[::-1] if placement.upside_down else picture
+    if not (placement.mirrored or placement.upside_down):
+        return picture
+    across, down = (-1 if placement.mirrored else 1), (-1 if placement.upside_down else 1)
+    return picture[::down, ::across].copy()  # codecs do not take rows or columns that run backwards

@@ -6,10 +6,7 @@ import subprocess
 import tempfile
 from collections.abc import Iterable
 from threading import Timer
-from typing import IO, Any
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import IO
 
 from storage.errors import Fault, Invalid, NotAcceptable
 
@@ -26,7 +23,7 @@ def is_video_available() -> bool:
 
 
 def mp4(
-    pictures: Iterable[NDArray[Any]],
+    pictures: Iterable[bytes],
     width: int,
     height: int,
     rate: float,
@@ -35,7 +32,7 @@ def mp4(
     colour: bool,
     max_seconds: float = _MAX_SECONDS,
 ) -> bytes:
-    """`pictures` of 8 bits, all of one size, at so many a second as a fragmented MP4.
+    """`pictures`, each as its bytes (RGB or grey), all of one size, at so many a second as a fragmented MP4.
 
     Raises NotAcceptable without ffmpeg, or when it does not take them; Invalid (TOO_LARGE) when it has no end within
     `max_seconds`, or gives more than MAX_VIDEO_BYTES.
@@ -83,13 +80,13 @@ def _limit(process: subprocess.Popen[bytes]) -> None:
             return
 
 
-def _fed(process: subprocess.Popen[bytes], pictures: Iterable[NDArray[Any]]) -> bool:
+def _fed(process: subprocess.Popen[bytes], pictures: Iterable[bytes]) -> bool:
     """Give the program its pictures; whether it took all of them."""
     assert process.stdin is not None
     try:
         with process.stdin as pipe:
             for picture in pictures:
-                pipe.write(np.ascontiguousarray(picture).data)
+                pipe.write(picture)
     except BrokenPipeError:
         return False
     return True

@@ -11,6 +11,9 @@ from storage.errors import Fault, Invalid
 MAX_VIEWPORT_PIXELS = 1 << 25
 MAX_VIEWPORT_SIDE = 16_383  # what every media type here can be (WebP is the smallest)
 DEFAULT_QUALITY = 85
+STILL_MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
+MOVING_MEDIA_TYPES = ("image/gif", "image/webp", "video/mp4")
+MAX_FRAMES = 2000  # in one moving picture
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,12}\.?[0-9]{0,12}|\.[0-9]{1,12})(?:[eE][+-]?[0-9]{1,2})?", re.ASCII)
 _CARDINAL = re.compile(r"[0-9]{1,9}", re.ASCII)
 _KEYWORD = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)

@@ -120,7 +120,7 @@ def program(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
 
 
 def made(**more: Any) -> bytes:
-    pictures = [np.full((24, 33), value, np.uint8) for value in (0, 128, 255)]
+    pictures = [bytes([value]) * 24 * 33 for value in (0, 128, 255)]
     return mp4(iter(pictures), 33, 24, 10, 80, colour=False, **more)
 
 

@@ -5,9 +5,9 @@ import struct
 import numpy as np
 import pytest
 
-from storage.dicom.rendering.formats import STILL_MEDIA_TYPES, encoded
+from storage.dicom.rendering.formats import encoded
 from storage.dicom.rendering.render import render_stored
-from storage.dicom.rendering.wish import IccProfile, Wish
+from storage.dicom.rendering.wish import STILL_MEDIA_TYPES, IccProfile, Wish
 from storage.errors import NotAcceptable
 from tests.samples import part10
 from tests.unit.rendering.shown import colour, drawn, frame_of, grey, opened, rendered, slope

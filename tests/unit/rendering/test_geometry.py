@@ -69,6 +69,13 @@ def test_w_render_viewport_flipped_pictures_can_be_encoded() -> None:
             assert rendered(ds, Wish(media_type=media_type, viewport=parse_viewport("40,30,0,0,-40,-30"))).body
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (1, 5), (5, 1)])
+def test_w_render_viewport_flipped_lines_can_be_encoded(shape: tuple[int, int]) -> None:
+    for media_type in ("image/jpeg", "image/png", "image/gif", "image/webp"):
+        wish = Wish(media_type=media_type, viewport=Viewport(None, None, Region(0, 0, -9, -9)))
+        assert rendered(grey(np.zeros(shape, np.uint8)), wish).body
+
+
 def test_w_render_viewport_region_over_the_edge_is_cut() -> None:
     assert np.array_equal(shown("5,5,35,25,10,10"), PICTURE[25:, 35:])
 

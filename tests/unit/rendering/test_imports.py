@@ -3,7 +3,7 @@
 import subprocess
 import sys
 
-LIGHT = ("wish", "attributes", "report")
+LIGHT = ("wish", "attributes", "report", "video")
 HEAVY = ("numpy", "PIL", "imagecodecs")
 
 
