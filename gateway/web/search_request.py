@@ -7,14 +7,12 @@ from gateway.config import Web
 from gateway.web.errors import Refused
 from gateway.web.parameters import parameters
 from storage.dicom import query as matching
+from storage.dicom import zones
 from storage.dicom.attributes import TIMEZONE, is_supported, path_of
 from storage.dicom.query import Key, Level, Query
 
 MAX_OFFSET = 1 << 53
 _NUMBER = re.compile(r"[0-9]{1,18}", re.ASCII)
-_OFFSET_FROM_UTC = re.compile(r"[+-](0[0-9]|1[0-4])[0-5][0-9]", re.ASCII)
-
-_NO_TIMEZONE = "Dates and times are matched as they are stored. TimezoneOffsetFromUTC has not been applied."
 
 
 @dataclass(slots=True)
@@ -30,6 +28,7 @@ class _Reading:
     fuzzy: bool = False
     empty: bool = False
     multiple: bool = False
+    timezone: str | None = None
     given: list[tuple[str, str]] = field(default_factory=list)  # what may be keys; read when all parameters are known
     keys: dict[tuple[str, ...], Key | None] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
@@ -66,6 +65,7 @@ def read(
         reading.limit,
         reading.offset,
         match_unknown=settings.match_unknown,
+        timezone=reading.timezone,
     )
     matching.check(query)
     return query, reading.warnings
@@ -75,24 +75,24 @@ def _key(reading: _Reading, name: str, value: str) -> None:
     path = path_of(name)
     if path is None:
         return  # no attribute: a parameter of somebody else's
-    if path == (TIMEZONE,):
-        _timezone(reading, value)
     if path in reading.keys:
         raise Refused(400, "query", f"the attribute {'.'.join(path)} is given more than once")
     if is_supported(path, reading.level):
         reading.keys[path] = matching.key(
             path, value, fuzzy=reading.fuzzy, empty=reading.empty, multiple=reading.multiple
         )
+    elif path == (TIMEZONE,):
+        reading.keys[path] = None
+        _timezone(reading, value)
     else:
         reading.keys[path] = None
-        if path != (TIMEZONE,):
-            reading.warnings.append(f"The attribute {'.'.join(path)} is not matched here. It has been ignored.")
+        reading.warnings.append(f"The attribute {'.'.join(path)} is not matched here. It has been ignored.")
 
 
 def _timezone(reading: _Reading, value: str) -> None:
-    if _OFFSET_FROM_UTC.fullmatch(value) is None:
+    if zones.offset(value) is None:
         raise Refused(400, "query", "TimezoneOffsetFromUTC is a sign and four digits, for example +0800")
-    reading.warnings.append(_NO_TIMEZONE)
+    reading.timezone = value
 
 
 def _limit(reading: _Reading, name: str, value: str) -> None:

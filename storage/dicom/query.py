@@ -103,7 +103,7 @@ class Query:
     at the level. Keys in one sequence must match in one and the same item. When StudyDate and StudyTime are both
     ranges, `combined_datetime` makes them one interval (QIDO), otherwise they are independent (C-FIND). With
     `match_unknown`, what has no value for a key matches it whatever it asks (PS3.4 C.2.2.1.2); keys of one sequence
-    are unknown together.
+    are unknown together. In `timezone`, an offset as `+0800`, are the dates with times of keys and of results.
     """
 
     level: Level
@@ -116,6 +116,7 @@ class Query:
     offset: int = 0
     combined_datetime: bool = True
     match_unknown: bool = False
+    timezone: str | None = None
 
 
 def key(path: tuple[str, ...], text: str, *, fuzzy: bool = False, empty: bool = False, multiple: bool = False) -> Key:

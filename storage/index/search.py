@@ -1,8 +1,11 @@
 """Searches at each level: studies and series by one statement, instances by a walk through series."""
 
+from dataclasses import replace
+from functools import partial
+
 from storage.dicom.level import Level
 from storage.dicom.query import Query
-from storage.index import Documents, Page, compile, instance_rows, results, walk
+from storage.index import Documents, Page, compile, instance_rows, results, walk, zoned
 from storage.index.engine import Engine
 from storage.index.packed import Listings
 from storage.index.results import Selection
@@ -16,6 +19,8 @@ def search(engine: Engine, listings: Listings, documents: Documents | None, quer
     """See `MetadataIndex`. Raises Invalid (QUERY) for keys that cannot be matched at the query's level, or not without
     reading most of the archive; Unavailable.
     """
+    if query.timezone is not None:
+        return zoned.search(partial(search, engine, listings, documents), replace(query, timezone=None), query.timezone)
     wanted = results.selection(query)
     if query.level is Level.INSTANCE:
         return _instances(engine, listings, documents, query, wanted)

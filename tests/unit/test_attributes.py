@@ -41,8 +41,9 @@ RETURNED_WHEN_KNOWN = {
 
 @pytest.mark.parametrize("attribute", TABLE, ids=lambda attribute: attribute.keyword)
 def test_rows_agree_with_the_dictionary(attribute) -> None:  # type: ignore[no-untyped-def]
-    tag = int(attribute.path[-1], 16)
-    assert (dictionary_keyword(tag), dictionary_VR(tag)) == (attribute.keyword, attribute.vr)
+    tags = [int(tag, 16) for tag in attribute.path]
+    assert ".".join(map(dictionary_keyword, tags)) == attribute.keyword
+    assert dictionary_VR(tags[-1]) == attribute.vr
     assert bool(attribute.column) == (attribute.home is Home.COLUMN)
     assert len(BY_PATH) == len(TABLE)
 
@@ -90,7 +91,8 @@ def test_names_and_paths(name: str, path: tuple[str, ...] | None) -> None:
 
 def test_what_has_no_vr_and_no_support() -> None:
     assert vr_of(("00091001",)) is None and vr_of(("00101002", "00100020")) == "LO"
-    assert not is_supported(("00101002", "00100020"), Level.INSTANCE)
+    assert is_supported(("00101002", "00100020"), Level.STUDY)
+    assert not is_supported(("00101002", "00100022"), Level.INSTANCE)
     assert not is_supported(("00280010",), Level.INSTANCE)
 
 

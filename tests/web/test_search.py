@@ -213,9 +213,10 @@ def test_q_unsupkey_is_ignored_with_a_warning(ct: Door) -> None:
 
 
 def test_q_tz_is_no_match_key(ct: Door) -> None:
-    (warning,) = warnings(ct, "TimezoneOffsetFromUTC=%2B0800&PatientID=P1")
-    assert "TimezoneOffsetFromUTC" in warning
-    assert len(ct.archive.queries[-1].keys) == 1
+    query = asked(ct, "TimezoneOffsetFromUTC=%2B0800&PatientID=P1")
+    assert query.timezone == "+0800"
+    assert [key.path for key in query.keys] == [("00100020",)]
+    assert warnings(ct, "TimezoneOffsetFromUTC=-0330") == []
 
 
 def test_q_remaining(ct: Door) -> None:
