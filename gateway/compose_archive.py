@@ -17,9 +17,11 @@ from urllib.parse import unquote, urlsplit
 from gateway import log, metrics
 from gateway.archive import Archive
 from gateway.archive.copy_reads import CopyReads
+from gateway.archive.frame_work import FrameWork
 from gateway.archive.guarded import GuardedArchive
 from gateway.archive.high_water import HighWater
 from gateway.archive.identities import KnownStore, WrongStore
+from gateway.archive.incoming import Incoming
 from gateway.archive.jobs import cache_worker, workers
 from gateway.archive.journal import JournalEmptier
 from gateway.archive.local import LocalArchive
@@ -28,6 +30,7 @@ from gateway.archive.metered import MeteredArchive
 from gateway.archive.places import ARCHIVE, COPY, SPOOL, Places
 from gateway.archive.pool import Pool
 from gateway.archive.sealer import Sealing
+from gateway.archive.transcoded import TranscodedArchive
 from gateway.archive.workers import Job, Workers
 from gateway.config import Config
 from gateway.security.audit import JsonLinesAudit
@@ -56,6 +59,8 @@ _POSTGRES = ("postgresql", "postgres")
 _TIDY_SECONDS = 6 * 3600.0
 _JOURNAL_SECONDS = 60.0
 _LOOK_SECONDS = 5.0  # that the doors stay closed for an archive that does not answer
+_MADE_IN_MEMORY = 4 << 20
+_MADE_BYTES = 64 << 30
 _READ_AHEAD = 8  # instances that the sealer reads from a bucket at once
 
 
@@ -79,6 +84,7 @@ class Backend:
     audit: JsonLinesAudit
     workers: Workers | None
     pixels: Pool  # which starts no process before it is asked to work
+    frame_work: FrameWork
 
     def start(self) -> None:
         """Check that it works, and let the workers begin. Raises Unavailable."""
@@ -143,6 +149,7 @@ class Backend:
         for lookout in self.lookouts.values():
             lookout.stop()
         self.pixels.close()
+        self.frame_work.close()
         self.index.close()
         self.places.close()
         self.audit.close()
@@ -188,8 +195,15 @@ def open_archive(config: Config, upkeep: Upkeep = Upkeep.NOTHING, *, any_stores:
     )
     audit = JsonLinesAudit(folder(config, config.audit.folder, "audit"), config.audit.max_bytes_per_file)
     pixels = Pool(config.web.pixel_processes or max(1, (os.cpu_count() or 1) // config.workers))
-    archive = MeteredArchive(GuardedArchive(local, RightsPolicy(), audit))
-    return Backend(archive, local, places, index, lookouts, audit, team, pixels)
+    work = FrameWork(pixels)
+    transcoded = TranscodedArchive(local, work, partial(_room, places))
+    archive = MeteredArchive(GuardedArchive(transcoded, RightsPolicy(), audit))
+    return Backend(archive, local, places, index, lookouts, audit, team, pixels, work)
+
+
+def _room(places: Places) -> Incoming:
+    """For an instance that is being made into another; it may be larger than what came in."""
+    return Incoming(places.staging, memory_bytes=_MADE_IN_MEMORY, max_bytes=_MADE_BYTES, check_room=places.check_room)
 
 
 def _as_it_is(_: str, store: ObjectStore) -> ObjectStore:

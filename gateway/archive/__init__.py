@@ -11,7 +11,10 @@ from storage.dicom.instance import JsonDataset
 from storage.dicom.query import Query
 from storage.index import Outcome, Removed
 
-AS_STORED = "*"
+# In `accept`, beside transfer syntax UIDs:
+AS_STORED = "*"  # whatever it is stored in; but nothing goes out in implicit VR or big endian
+BY_DEFAULT = "default"  # Explicit VR Little Endian; as stored what is lossy or cannot be decoded (PS3.18 8.7.3.4)
+RATHER_THAN = ">"  # what stands before is preferred to what follows; others are liked equally
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +72,9 @@ class ArchiveReader(Protocol):
     """What every archive offers to readers.
 
     Each method looks up and raises first (NotFound, NotAcceptable, Forbidden, Unavailable), then returns an iterator;
-    an error while iterating means that the answer is broken off. `accept` lists transfer syntax UIDs in order of
-    preference, `AS_STORED` among them when any will do.
+    an error while iterating means that the answer is broken off. `accept` lists transfer syntax UIDs,
+    `AS_STORED` or `BY_DEFAULT`; of those that are liked equally (see `RATHER_THAN`) it is the stored one that comes,
+    else the first that is possible.
     """
 
     def search(self, query: Query, *, by: Caller) -> Found: ...
@@ -84,8 +88,11 @@ class ArchiveReader(Protocol):
     def frames(self, scope: Scope, numbers: Sequence[int], *, accept: Sequence[str], by: Caller) -> Iterator[Part]:
         """These frames of one instance, counted from 1, in the order asked (PS3.18 10.4.1.1.6)."""
 
-    def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[Part]:
-        """The value that the metadata names `bulkdata/{path}`: one part, one a frame when encapsulated."""
+    def bulk(self, scope: Scope, path: str, *, accept: Sequence[str] = (AS_STORED,), by: Caller) -> Iterator[Part]:
+        """The value that the metadata names `bulkdata/{path}`: one part, one a frame when encapsulated.
+
+        `accept` is for pixel data; other values have no transfer syntax of their own.
+        """
 
 
 class Archive(ArchiveReader, Protocol):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from gateway.archive import Archive, Expected, Found, Part, Receipt
+from gateway.archive import AS_STORED, Archive, Expected, Found, Part, Receipt
 from gateway.archive.incoming import Incoming
 from gateway.security.audit import AuditLog, Event, Outcome
 from gateway.security.caller import Caller
@@ -65,9 +65,9 @@ class GuardedArchive:
             count=len(numbers),
         )
 
-    def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[Part]:
+    def bulk(self, scope: Scope, path: str, *, accept: Sequence[str] = (AS_STORED,), by: Caller) -> Iterator[Part]:
         """See `ArchiveReader`; raises Forbidden."""
-        return self._parts(Verb.BULK, scope, by, lambda: self._inner.bulk(scope, path, by=by))
+        return self._parts(Verb.BULK, scope, by, lambda: self._inner.bulk(scope, path, accept=accept, by=by))
 
     def delete(self, scope: Scope, *, by: Caller) -> Removed:
         """See `Archive`; raises Forbidden."""

@@ -163,7 +163,7 @@ class LocalArchive:
         parts = (StoredPart(opener, lying, syntax, f"frames/{n}", reading) for n, reading in readings)
         return Parts(parts, runs.close)
 
-    def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[Part]:
+    def bulk(self, scope: Scope, path: str, *, accept: Sequence[str] = (AS_STORED,), by: Caller) -> Iterator[Part]:
         """See `ArchiveReader`; PS3.18 10.4.1.1.5."""
         stored, contents = self._one(scope)
         found = contents.bulk.get(path)
@@ -171,8 +171,10 @@ class LocalArchive:
             raise NotFound("the instance has no bulk value there")
         numbers = frames_of_value(contents, path)
         if numbers is not None:
-            return self.frames(scope, numbers, accept=[AS_STORED], by=by)
+            return self.frames(scope, numbers, accept=accept, by=by)
         syntax = pixel_syntax(stored) if path.endswith(PIXEL_DATA) else EXPLICIT_LITTLE
+        if path in PIXEL_DATA:
+            _refuse_unacceptable(accept, syntax, stored.transfer_syntax)
         part = StoredPart(self._openers.of(stored), stored, syntax, f"bulkdata/{path}", value(stored, found))
         return Parts(iter([part]))
 

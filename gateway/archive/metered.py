@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from gateway import metrics
-from gateway.archive import Archive, Expected, Found, Part, Receipt
+from gateway.archive import AS_STORED, Archive, Expected, Found, Part, Receipt
 from gateway.archive.incoming import Incoming
 from gateway.security.caller import Caller
 from gateway.security.policy import Forbidden, Verb
@@ -58,10 +58,10 @@ class MeteredArchive:
         with _timed(Verb.FRAMES, by):
             return self._inner.frames(scope, numbers, accept=accept, by=by)
 
-    def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[Part]:
+    def bulk(self, scope: Scope, path: str, *, accept: Sequence[str] = (AS_STORED,), by: Caller) -> Iterator[Part]:
         """See `ArchiveReader`."""
         with _timed(Verb.BULK, by):
-            return self._inner.bulk(scope, path, by=by)
+            return self._inner.bulk(scope, path, accept=accept, by=by)
 
     def delete(self, scope: Scope, *, by: Caller) -> Removed:
         """See `Archive`."""

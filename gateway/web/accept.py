@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain, groupby
 from typing import NamedTuple
 
-from gateway.archive import AS_STORED
+from gateway.archive import AS_STORED, BY_DEFAULT, RATHER_THAN
 from gateway.web import media
 from storage.errors import NotAcceptable
 
@@ -75,28 +76,37 @@ def choose(accepted: Sequence[MediaRange], offers: Sequence[Offer]) -> Offer:
 
 
 def instance_syntaxes(accepted: Iterable[MediaRange]) -> list[str]:
-    """Transfer syntaxes for whole instances, in order of preference.
-
-    An entry without transfer-syntax takes the instance as it is stored: nothing is transcoded here.
-    """
+    """Transfer syntaxes for whole instances, as `ArchiveReader` takes them; the default where none is named."""
     fitting = (entry for entry in accepted if _fits(entry.media_type, media.DICOM))
-    return _in_order((entry.q, (entry.transfer_syntax or AS_STORED,)) for entry in fitting)
+    return _in_order((entry.q, (entry.transfer_syntax or BY_DEFAULT,)) for entry in fitting)
 
 
 def frame_syntaxes(accepted: Iterable[MediaRange]) -> list[str]:
-    """Transfer syntaxes for frames and encapsulated pixel data, in order of preference."""
+    """Transfer syntaxes for frames and other pixel data, as `ArchiveReader` takes them."""
     return _in_order((entry.q, _frame_syntaxes(entry)) for entry in accepted)
 
 
 def _frame_syntaxes(entry: MediaRange) -> tuple[str, ...]:
-    if entry.transfer_syntax is not None:
-        return media.UNCOMPRESSED if entry.transfer_syntax in media.UNCOMPRESSED else (entry.transfer_syntax,)
-    return (AS_STORED,) if entry.media_type.endswith("/*") else media.syntaxes_of(entry.media_type)
+    """What an entry means for frames: its own syntaxes, of which it may name one; none for a pair that does not fit."""
+    named = entry.transfer_syntax
+    if entry.media_type in (ANY, media.OCTETS) and named == AS_STORED:
+        return (AS_STORED,)
+    if entry.media_type == ANY and named is None:
+        return (BY_DEFAULT,)
+    possible = tuple(map(media.frame_syntax, media.syntaxes_of(entry.media_type)))
+    return possible if named in (None, AS_STORED) else tuple({media.frame_syntax(named)} & {*possible})
 
 
 def _in_order(weighed: Iterable[tuple[float, Sequence[str]]]) -> list[str]:
+    """Those of the same weight beside each other, those of less behind them; each once."""
+    found: list[str] = []
+    known: set[str] = {RATHER_THAN}
     by_weight = sorted((entry for entry in weighed if entry[0] > 0), key=lambda entry: -entry[0])
-    return list(dict.fromkeys(syntax for _, syntaxes in by_weight for syntax in syntaxes))
+    for _, equals in groupby(by_weight, key=lambda entry: entry[0]):
+        new = [each for each in dict.fromkeys(chain.from_iterable(names for _, names in equals)) if each not in known]
+        known.update(new)
+        found += [RATHER_THAN, *new] if found and new else new
+    return found
 
 
 def _quality(accepted: Sequence[MediaRange], offer: Offer) -> float:

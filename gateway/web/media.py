@@ -31,6 +31,8 @@ _SYNTAXES: dict[str, tuple[str, ...]] = {
     "video/mp4": tuple(f"1.2.840.10008.1.2.4.{process}" for process in _MPEG4),
     "video/h265": ("1.2.840.10008.1.2.4.107", "1.2.840.10008.1.2.4.108"),
 }
+# Of a range, the first that frames can be had in: those that browsers' viewers decode soonest.
+_BY_PREFERENCE = sorted(_SYNTAXES.items(), key=lambda entry: entry[0] not in ("image/jls", "image/jphc"))
 _TYPES = {syntax: media_type for media_type, syntaxes in _SYNTAXES.items() for syntax in syntaxes}
 _LEGACY = {"image/x-jls": "image/jls", "image/x-dicom-rle": "image/dicom-rle", "video/mpeg": "video/mpeg2"}
 
@@ -51,5 +53,11 @@ def frame_syntax(transfer_syntax: str) -> str:
 
 
 def syntaxes_of(media_type: str) -> tuple[str, ...]:
-    """The transfer syntaxes whose frames `media_type` carries, its default first; empty for an unknown type."""
-    return _SYNTAXES.get(media_type, ())
+    """The transfer syntaxes whose frames `media_type` carries, its default first; empty for an unknown type.
+
+    A range (`image/*`) carries those of all its types.
+    """
+    if not media_type.endswith("/*"):
+        return _SYNTAXES.get(media_type, ())
+    fitting = (syntaxes for name, syntaxes in _BY_PREFERENCE if name.startswith(media_type[:-1]))
+    return tuple(syntax for syntaxes in fitting for syntax in syntaxes)

@@ -1,4 +1,4 @@
-"""WADO-RS: instances, frames and bulk values, as they are stored (PS3.18 10.4).
+"""WADO-RS: instances, frames and bulk values (PS3.18 10.4).
 
 Each handler makes one trip into a thread: look up, choose the form, read up to 1 MiB.
 """
@@ -10,7 +10,8 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from gateway.archive import Archive, Part
+from gateway.archive import AS_STORED, Archive, Part
+from gateway.archive.parts import PIXEL_DATA
 from gateway.config import Web
 from gateway.security.caller import Caller
 from gateway.web import accept, delivery, media, paths
@@ -27,7 +28,7 @@ _DOCUMENT_TYPE = re.compile(r"application/(pdf|sla|dicom)|model/[a-z0-9.+-]{1,40
 
 
 async def instances(archive: Archive, settings: Web, request: Request) -> Response:
-    """A study, series or instance as Part 10 files (PS3.18 10.4.1.1.1), in the stored transfer syntax.
+    """A study, series or instance as Part 10 files (PS3.18 10.4.1.1.1).
 
     Raises Invalid for a path that holds no UIDs, NotFound, NotAcceptable.
     """
@@ -43,7 +44,7 @@ async def instances(archive: Archive, settings: Web, request: Request) -> Respon
 
 
 async def frames(archive: Archive, settings: Web, request: Request) -> Response:
-    """Frames of an instance (PS3.18 10.4.1.1.6): each with the media type of the syntax it is stored in."""
+    """Frames of an instance (PS3.18 10.4.1.1.6), each with the media type of its transfer syntax."""
     scope, by, accepted = paths.scope(request), paths.caller(request), _accepted(request)
     numbers, base = paths.frame_numbers(request), base_url(request, settings)
 
@@ -62,7 +63,11 @@ async def bulk(archive: Archive, settings: Web, request: Request) -> Response:
 
     def answer() -> Response:
         types = _document_types(archive, scope, by) if path == ENCAPSULATED_DOCUMENT else None
-        return _answer(archive.bulk(scope, path, by=by), accepted, base, types, may_be_single=True)
+        syntaxes = [AS_STORED]
+        if path in PIXEL_DATA:
+            syntaxes = accept.frame_syntaxes(accepted) or _nothing_accepted("pixel data")
+        parts = archive.bulk(scope, path, accept=syntaxes, by=by)
+        return _answer(parts, accepted, base, types, may_be_single=True)
 
     return await delivery.in_thread(answer)
 

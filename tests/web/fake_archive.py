@@ -11,7 +11,7 @@ import orjson
 import pydicom
 from pydicom.encaps import generate_frames
 
-from gateway.archive import AS_STORED, Expected, Found, Receipt
+from gateway.archive import AS_STORED, BY_DEFAULT, Expected, Found, Receipt
 from gateway.archive.incoming import Incoming
 from gateway.security.caller import Caller
 from storage.dicom.identity import Identity, Scope
@@ -124,7 +124,9 @@ class FakeArchive:
             MemoryPart(each.identity, each.syntax, f"frames/{number}", frames[number - 1], self) for number in numbers
         )
 
-    def bulk(self, scope: Scope, path: str, *, by: Caller) -> Iterator[MemoryPart]:
+    def bulk(
+        self, scope: Scope, path: str, *, accept: Sequence[str] = (AS_STORED,), by: Caller
+    ) -> Iterator[MemoryPart]:
         self._begin("bulk", by)
         (each,) = self._found(scope)
         if int(path[:8], 16) not in each.dataset:
@@ -135,6 +137,8 @@ class FakeArchive:
         else:
             values = [each.dataset[int(path[:8], 16)].value]
         syntax = each.syntax if path == "7FE00010" else "1.2.840.10008.1.2.1"
+        if path == "7FE00010":
+            _check([each], accept)
         return (MemoryPart(each.identity, syntax, f"bulkdata/{path}", value, self) for value in values)
 
     def incoming(self) -> Incoming:
@@ -221,7 +225,7 @@ def _frames(ds: pydicom.Dataset) -> list[bytes]:
 
 def _check(found: list[Stored], accept: Sequence[str]) -> None:
     for each in found:
-        if AS_STORED not in accept and each.syntax not in accept:
+        if not {AS_STORED, BY_DEFAULT, each.syntax} & {*accept}:
             raise NotAcceptable(f"stored as {each.syntax}")
 
 

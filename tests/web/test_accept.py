@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.archive import AS_STORED
+from gateway.archive import AS_STORED, BY_DEFAULT, RATHER_THAN
 from gateway.web import accept, media
 from gateway.web.accept import Offer
 from storage.errors import NotAcceptable
@@ -143,9 +143,9 @@ def test_uncompressed_frames_by_any_of_their_names(syntax: str) -> None:
 
 def test_transfer_syntaxes_in_order_of_preference() -> None:
     header = "multipart/related; type=image/jls; q=0.5, multipart/related; type=application/octet-stream; q=0.9"
-    assert accept.frame_syntaxes(accept.parse(header)) == [*media.UNCOMPRESSED, JLS, "1.2.840.10008.1.2.4.81"]
+    assert accept.frame_syntaxes(accept.parse(header)) == [LITTLE, RATHER_THAN, JLS, "1.2.840.10008.1.2.4.81"]
     header = f"application/dicom; transfer-syntax={JLS};q=0.5, application/dicom, text/html"
-    assert accept.instance_syntaxes(accept.parse(header)) == [AS_STORED, JLS]
+    assert accept.instance_syntaxes(accept.parse(header)) == [BY_DEFAULT, RATHER_THAN, JLS]
     assert accept.instance_syntaxes(accept.parse("image/jpeg, application/dicom;q=0")) == []
 
 
@@ -160,3 +160,28 @@ def test_h_accept_syntax_never_raises(text: str) -> None:
         assert 0 <= entry.q <= 1
     chosen(text, JSON)
     chosen(text, JLS_FRAME)
+
+
+@pytest.mark.parametrize(
+    ("header", "expected"),
+    [
+        ("*/*", [BY_DEFAULT]),
+        ("multipart/related; type=application/octet-stream; transfer-syntax=*", [AS_STORED]),
+        ("application/octet-stream", [LITTLE]),
+        ("application/octet-stream; transfer-syntax=1.2.840.10008.1.2", [LITTLE]),
+        ("image/jls; transfer-syntax=*", [JLS, "1.2.840.10008.1.2.4.81"]),
+        (f"image/jls; transfer-syntax={JLS}, image/jls; transfer-syntax={LITTLE}", [JLS]),
+        (f"application/octet-stream; transfer-syntax={JLS}", []),  # no such pair
+        ("text/html, image/png", []),
+        ("image/x-dicom-rle;q=0.5, application/octet-stream;q=0.5", ["1.2.840.10008.1.2.5", LITTLE]),
+    ],
+)
+def test_w_frames_comp_what_an_entry_means_for_frames(header: str, expected: list[str]) -> None:
+    assert accept.frame_syntaxes(accept.parse(header)) == expected
+
+
+def test_h_accept_star_a_range_means_what_is_within_it() -> None:
+    found = accept.frame_syntaxes(accept.parse("image/*"))
+    assert found[0] == JLS
+    assert LITTLE not in found
+    assert all(media.frame_type(syntax).startswith("image/") for syntax in found)
