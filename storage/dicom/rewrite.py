@@ -10,7 +10,7 @@ from typing import Any
 from storage.dicom import convert, filemeta, syntax
 from storage.dicom.aroundpixels import OF_ENCAPSULATION, AroundPixels, Native, Pixels, around
 from storage.dicom.dictionary import key_of
-from storage.dicom.elements import Encoding, malformed
+from storage.dicom.elements import HEADER_BYTES, Encoding, malformed
 from storage.dicom.encode import element
 from storage.dicom.explicit import Elements, Streamed
 from storage.dicom.identity import Identity
@@ -18,6 +18,7 @@ from storage.dicom.jsonmodel import PIXEL_DATA
 from storage.dicom.values import BY_NAME
 
 Changes = Mapping[str, dict[str, Any] | None]
+_BITS_ALLOCATED = 0x00280100
 _ICONS = 0x00880200  # Icon Image Sequence
 
 
@@ -60,7 +61,7 @@ def rewrite(
         return AroundPixels(whole, b"", len(whole))
     split = bisect_left(found.tags, found.streamed.tag)
     before, after = meta + b"".join(found.pieces[:split]), b"".join(found.pieces[split:])
-    return around(before, after, _like_stored(pixels, found.streamed))
+    return around(before, after, _like_stored(pixels, found.streamed, found))
 
 
 def encoding_of(dataset: bytes, stored: str) -> Encoding:
@@ -75,12 +76,19 @@ def pixel_unit(stored: str, vr: str, bits_allocated: int) -> int:
     return bits_allocated // 8 if syntax.has_big_pixels(stored) and bits_allocated > 8 else 1
 
 
-def _like_stored(pixels: Pixels, stored: Streamed) -> Pixels:
+def _like_stored(pixels: Pixels, stored: Streamed, found: Elements) -> Pixels:
     """Native pixel data with the tag and VR of the stored one, unless the caller says otherwise."""
     if not isinstance(pixels, Native):
         return pixels
-    vr = "OW" if stored.encapsulated and stored.tag == PIXEL_DATA else stored.vr
+    vr = _pixel_vr(found) if stored.encapsulated and stored.tag == PIXEL_DATA else stored.vr
     return Native(pixels.length, pixels.vr or vr, stored.tag)
+
+
+def _pixel_vr(found: Elements) -> str:
+    """The VR of native pixel data that was compressed: bytes up to 8 bits, words above (PS3.5 A.2)."""
+    at = bisect_left(found.tags, _BITS_ALLOCATED)
+    described = found.pieces[at : at + 1] if found.tags[at : at + 1] == [_BITS_ALLOCATED] else []
+    return "OB" if described and 0 < int.from_bytes(described[0][HEADER_BYTES:], "little") <= 8 else "OW"
 
 
 def _change(found: Elements, changes: Changes) -> None:
