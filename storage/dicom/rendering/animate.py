@@ -17,6 +17,7 @@ from storage.dicom.rendering.annotate import annotated
 from storage.dicom.rendering.attributes import NO_BULK, Bulk, number
 from storage.dicom.rendering.formats import check_size
 from storage.dicom.rendering.grey import Range
+from storage.dicom.rendering.icc import profiled
 from storage.dicom.rendering.padding import range_in_use
 from storage.dicom.rendering.render import Rendered, draw
 from storage.dicom.rendering.video import mp4
@@ -65,8 +66,8 @@ def animate(
         raise Invalid(Fault.TOO_LARGE, f"{len(attributes)} frames: no more than {MAX_FRAMES} are put in motion")
     warnings: dict[str, None] = {}
     pictures = _pictures(frame, attributes, replace(wish, bits=8), bulk, warnings)
-    first = next(pictures)
-    everything = chain([first], pictures)
+    first, profile = next(pictures)
+    everything = chain([first], (picture for picture, _ in pictures))
     if wish.media_type == _VIDEO:
         rate = 1000 / milliseconds
         raw = (picture.tobytes() for picture in everything)
@@ -74,7 +75,7 @@ def animate(
     else:
         if first.shape[0] * first.shape[1] * len(attributes) > MAX_PIXELS:
             raise Invalid(Fault.TOO_LARGE, f"all frames have more than {MAX_PIXELS} pixels: ask for a smaller viewport")
-        body = _animation(everything, wish, milliseconds)
+        body = _animation(everything, wish, milliseconds, profile)
     return Rendered(body, wish.media_type, tuple(warnings))
 
 
@@ -92,8 +93,11 @@ def _pictures(
     wish: Wish,
     bulk: Bulk,
     warnings: dict[str, None],
-) -> Iterator[NDArray[Any]]:
-    """The frames drawn, all over one range of values; raises NotAcceptable when they differ in size."""
+) -> Iterator[tuple[NDArray[Any], bytes | None]]:
+    """The frames drawn, all over one range of values, with the profile that they have in common.
+
+    Raises NotAcceptable when they differ in size.
+    """
 
     @cache
     def used() -> Range:
@@ -102,11 +106,12 @@ def _pictures(
     shape: tuple[int, ...] | None = None
     for index, of_frame in enumerate(attributes):
         picture, warned = annotated(draw(frame(index), of_frame, wish, bulk, used), of_frame, wish.annotations)
+        picture, profile = profiled(picture, wish.icc_profile, of_frame, bulk)
         warnings.update(dict.fromkeys(warned))
         shape = shape or picture.shape
         if picture.shape != shape:
             raise NotAcceptable("frames of different sizes cannot be put in motion")
-        yield picture
+        yield picture, profile
 
 
 def _range_of_some(frame: Callable[[int], Decoded], attributes: Sequence[JsonDataset]) -> Range:
@@ -118,22 +123,12 @@ def _range_of_some(frame: Callable[[int], Decoded], attributes: Sequence[JsonDat
     return Range(min(each.least for each in ranges), max(each.largest for each in ranges))
 
 
-def _animation(pictures: Iterator[NDArray[Any]], wish: Wish, milliseconds: float) -> bytes:
+def _animation(pictures: Iterator[NDArray[Any]], wish: Wish, milliseconds: float, profile: bytes | None) -> bytes:
     images = map(Image.fromarray, pictures)
     first, stream = next(images), io.BytesIO()
     check_size(wish.media_type, *first.size)
-    duration = round(milliseconds)
-    if wish.media_type == "image/gif":
-        first.save(stream, "GIF", save_all=True, append_images=images, duration=duration, loop=0)
-    else:
-        first.save(
-            stream,
-            "WEBP",
-            save_all=True,
-            append_images=images,
-            duration=duration,
-            loop=0,
-            quality=wish.quality,
-            method=0,
-        )
+    motion: dict[str, Any] = {"append_images": images, "duration": round(milliseconds), "loop": 0}
+    if wish.media_type == "image/webp":
+        motion |= {"quality": wish.quality, "method": 0, "icc_profile": profile or b""}
+    first.save(stream, wish.media_type.removeprefix("image/").upper(), save_all=True, **motion)
     return stream.getvalue()

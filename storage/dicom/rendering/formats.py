@@ -11,7 +11,7 @@ from PIL import Image
 from storage.dicom.rendering.wish import STILL_MEDIA_TYPES
 from storage.errors import NotAcceptable
 
-MAX_SIDE = {"image/jpeg": 65_500, "image/png": 1 << 20, "image/gif": 65_535, "image/webp": 16_383}
+MAX_SIDE = {"image/jpeg": 65_500, "image/png": 1_000_000, "image/gif": 65_535, "image/webp": 16_383}
 _PNG_LEVEL, _RUN_LENGTHS = 1, 3  # of deflate: half the time of its default, and no larger with noise
 _WHOLE_COLOURS_FROM = 80  # the quality from which colours have the resolution of the picture
 

@@ -16,6 +16,7 @@ from storage.errors import NotAcceptable
 
 _ICC_PROFILE = "00282000"
 _MAX_PROFILE_BYTES = 8 << 20
+_COLOUR_SPACE, _SIGNATURE = slice(16, 20), slice(36, 40)  # in the header of a profile
 _D50 = (0.9642, 1.0, 0.8249)
 # Name, gamma, and the primaries as XYZ under D50 (IEC 61966-2-5, ISO 22028-2).
 _GAMMA_SPACES = {
@@ -37,7 +38,7 @@ def profiled(
 ) -> tuple[NDArray[Any], bytes | None]:
     """The picture as RGB of 8 bits in the colour space wished for, and the profile to embed; as it is without a wish.
 
-    Raises NotAcceptable when the profile that the image brings cannot be read.
+    Raises NotAcceptable when the profile that the image brings cannot be used.
     """
     if wished is IccProfile.NO:
         return picture, None
@@ -53,8 +54,13 @@ def profiled(
 
 
 def _own_profile(attributes: JsonDataset, bulk: Bulk) -> bytes | None:
+    """What the image brings; to guess what it meant by one that cannot be read would give wrong colours."""
     raw = binary(attributes.get(_ICC_PROFILE, {}), bulk)
-    return raw if raw and len(raw) <= _MAX_PROFILE_BYTES else None
+    if not raw:
+        return None
+    if len(raw) > _MAX_PROFILE_BYTES or raw[_COLOUR_SPACE] != b"RGB " or raw[_SIGNATURE] != b"acsp":
+        raise NotAcceptable("the colour profile of the image is none of RGB")
+    return raw
 
 
 def _transformed(picture: NDArray[Any], source: bytes, target: bytes) -> NDArray[Any]:

@@ -13,8 +13,9 @@ from storage.dicom.pixels.decode import Decoded
 from storage.dicom.pixels.description import PixelDescription
 from storage.dicom.rendering import animate as room
 from storage.dicom.rendering.animate import animate, animate_stored, milliseconds_a_frame
+from storage.dicom.rendering.icc import profile_of
 from storage.dicom.rendering.video import mp4
-from storage.dicom.rendering.wish import Annotation, Viewport, Window, Wish
+from storage.dicom.rendering.wish import Annotation, IccProfile, Viewport, Window, Wish
 from storage.errors import Fault, Invalid, NotAcceptable
 from tests.unit.rendering.shown import opened
 
@@ -69,6 +70,12 @@ def test_w_render_mf_from_frames_as_stored() -> None:
 def test_w_render_mf_in_a_viewport_with_annotations() -> None:
     wish = Wish(media_type="image/gif", viewport=Viewport(66, 66), annotations=(Annotation.PATIENT,))
     assert opened(animate(frame, attributes(2), wish, 100).body).size == (66, 48)
+
+
+def test_w_render_icc_of_moving_pictures() -> None:
+    wish = Wish(media_type="image/webp", icc_profile=IccProfile.ADOBE_RGB)
+    image = opened(animate(frame, attributes(2), wish, 100).body)
+    assert image.info["icc_profile"] == profile_of(IccProfile.ADOBE_RGB)
 
 
 def test_w_render_mf_of_one_frame() -> None:

@@ -208,10 +208,19 @@ def test_w_render_icc_there_and_back_is_the_same() -> None:
     assert np.abs(np.asarray(back).astype(int) - (COLOURS // 4 + 96)).max() <= 5
 
 
-def test_w_render_icc_profile_that_is_none() -> None:
-    ds = colour(COLOURS, ICCProfile=b"no profile at all")
+@pytest.mark.parametrize("wished", [IccProfile.YES, IccProfile.SRGB, IccProfile.ADOBE_RGB])
+def test_w_render_icc_profile_that_is_none(wished: IccProfile) -> None:
+    good = profile_of(IccProfile.ADOBE_RGB)
+    for profile in (b"no profile at all.", good[:16] + b"CMYK" + good[20:]):
+        with pytest.raises(NotAcceptable, match="profile"):
+            rendered(colour(COLOURS, ICCProfile=profile), Wish(icc_profile=wished))
+    assert rendered(colour(COLOURS, ICCProfile=b"no profile at all."), Wish()).body
+
+
+def test_w_render_icc_profile_that_is_cut_short() -> None:
+    short = profile_of(IccProfile.ADOBE_RGB)[:200]
     with pytest.raises(NotAcceptable, match="profile"):
-        rendered(ds, Wish(icc_profile=IccProfile.SRGB))
+        rendered(colour(COLOURS, ICCProfile=short), Wish(icc_profile=IccProfile.SRGB))
 
 
 def test_w_render_color_in_a_viewport() -> None:
