@@ -90,17 +90,19 @@ class Incoming:
             with suppress(BufferError):
                 mapped.close()
 
-    def chunks(self, size: int = 1 << 20, *, start: int = 0) -> Iterator[bytes]:
-        """The same from byte `start` on, in pieces of at most `size`, read rather than mapped: memory stays flat,
-        however large it is.
+    def chunks(self, size: int = 1 << 20, *, start: int = 0, end: int | None = None) -> Iterator[bytes]:
+        """The same from byte `start` on (up to `end`), in pieces of at most `size`, read rather than mapped: memory
+        stays flat, however large it is. Once all is written, several threads may read.
         """
         self._raise_failure()
-        for offset in range(start, self._length, size):
+        end = self._length if end is None else end
+        for offset in range(start, end, size):
+            length = min(size, end - offset)
             if self._path is None:
-                yield bytes(self._buffer[offset : offset + size])
+                yield bytes(self._buffer[offset : offset + length])
             else:
                 with translated("read"):
-                    yield os.pread(self._file, size, offset)
+                    yield os.pread(self._file, length, offset)
 
     def preceded_by(self, preface: bytes, *, start: int = 0) -> "Incoming":
         """A copy of the bytes from `start` on that begins with `preface`, to be closed on its own. Raises Exhausted,

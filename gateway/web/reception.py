@@ -1,7 +1,8 @@
 """The instances of one store request: received one after another, stored side by side, reported in order."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from gateway import log
 from gateway.archive import Archive, Expected
@@ -23,6 +24,8 @@ _logger = log.get(__name__)
 # What holds until a part is known to be stored: a part of which nothing is known must not pass for one that is.
 _UNTOLD = Failed(failures.UNFORESEEN, "what became of the part is not known")
 _OTHER_TYPE = Failed(Failure(CANNOT_UNDERSTAND, 415), "the part is not application/dicom")
+
+Write = Callable[[Incoming], None]
 
 
 class Reception:
@@ -83,7 +86,25 @@ class Reception:
             return
         await self._slots.acquire()
         incoming, self._incoming = self._incoming, None
-        task = asyncio.create_task(self._store(len(self._results) - 1, incoming, self._taken()))
+        self._begin_to_store(incoming, partial(_write, pending=self._taken()), None)
+
+    async def make(self, write: Write, identity: Identity | None) -> None:
+        """Store one more instance, whose bytes `write` makes, as if it were a part that has come whole.
+
+        `identity` is what it would be, for as long as there are no bytes that tell.
+        """
+        self._results.append(_UNTOLD)
+        await self._slots.acquire()
+        try:
+            incoming = self._archive.incoming()
+        except StorageError as error:
+            self._slots.release()
+            self._results[-1] = Failed(failures.of(error), str(error), identity)
+        else:
+            self._begin_to_store(incoming, write, identity)
+
+    def _begin_to_store(self, incoming: Incoming, write: Write, identity: Identity | None) -> None:
+        task = asyncio.create_task(self._store(len(self._results) - 1, incoming, write, identity))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -100,12 +121,16 @@ class Reception:
 
     async def finished(self) -> Sequence[Result]:
         """What became of each part that has begun, when the last is stored. Raises Forbidden for who may not store."""
-        while self._running:
-            await asyncio.wait(self._running)
+        await self.settled()
         if self._forbidden is not None:
             raise self._forbidden
         self._log_refused()
         return self._results
+
+    async def settled(self) -> None:
+        """Wait until nothing is being stored."""
+        while self._running:
+            await asyncio.wait(self._running)
 
     def _log_refused(self) -> None:
         refused = [(number, result) for number, result in enumerate(self._results, 1) if isinstance(result, Failed)]
@@ -123,26 +148,26 @@ class Reception:
         pending, self._pending, self._pending_bytes = self._pending, [], 0
         return pending
 
-    async def _store(self, number: int, incoming: Incoming, pending: list[bytes]) -> None:
+    async def _store(self, number: int, incoming: Incoming, write: Write, identity: Identity | None) -> None:
         try:
-            self._results[number] = await delivery.in_storing_thread(self._store_now, incoming, pending)
+            self._results[number] = await delivery.in_storing_thread(self._store_now, incoming, write, identity)
         except Forbidden as error:
             self._forbidden = error
         except Exception as error:
-            self._results[number] = _unforeseen(error, None)
+            self._results[number] = _unforeseen(error, identity)
         finally:
             self._slots.release()
 
-    def _store_now(self, incoming: Incoming, pending: list[bytes]) -> Result:
+    def _store_now(self, incoming: Incoming, write: Write, identity: Identity | None) -> Result:
         try:
-            _write(incoming, pending)
+            write(incoming)
             return self._archive.store(incoming, self._expected, by=self._by)
         except StorageError as error:
-            return Failed(failures.of(error), str(error), _identity(incoming))
+            return Failed(failures.of(error), str(error), identity or _identity(incoming))
         except Forbidden:
             raise
         except Exception as error:
-            return _unforeseen(error, _identity(incoming))
+            return _unforeseen(error, identity or _identity(incoming))
         finally:
             incoming.close()
 
