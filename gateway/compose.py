@@ -9,10 +9,12 @@ from threading import Thread
 from urllib.parse import urlsplit
 
 from gateway import metrics
+from gateway.archive.renderings import Renderings
 from gateway.compose_archive import Backend, Upkeep, open_archive
 from gateway.config import Config, host_and_port
 from gateway.dimse.server import DimseServer
 from gateway.security.ae_rules import AERules
+from gateway.security.policy import RightsPolicy
 from gateway.security.tokens import Tokens
 from gateway.web import app as web_app
 from gateway.web.server import WebServer
@@ -82,9 +84,15 @@ def compose(
             ready=backend.archive.check,
             metrics_text=metrics.render,
             hosts=own_names(config),
+            renderings=_renderings(backend) if only is not Role.WORKERS else None,
         )
         web = WebServer(application, config.web, reuse_port=reuse_port)
     return Gateway(backend, dimse, web)
+
+
+def _renderings(backend: Backend) -> Renderings:
+    """Of what is stored: what is made of it for other readers would be decoded twice."""
+    return Renderings(backend.local, backend.index.locate, backend.pixels, RightsPolicy(), backend.audit)
 
 
 def own_names(config: Config) -> list[str] | None:

@@ -10,8 +10,9 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import Route
 
 from gateway.archive import Archive
+from gateway.archive.renderings import Renderings
 from gateway.config import Web
-from gateway.web import errors, health, retrieve
+from gateway.web import errors, health, rendered, retrieve
 from gateway.web.address import PREFIX
 from gateway.web.guard import Authenticate, Authenticated, CalledByName, Limited, Observed, WithoutTrailingSlash
 from gateway.web.metadata import metadata
@@ -23,7 +24,7 @@ from storage.dicom.query import Level
 _STUDY = "/studies/{study}"
 _SERIES = _STUDY + "/series/{series}"
 _INSTANCE = _SERIES + "/instances/{instance}"
-_EXPOSED = ("Content-Type", "Content-Location", "Location", "Warning", "Retry-After", TOTAL)
+_EXPOSED = ("Content-Type", "ETag", "Content-Location", "Location", "Warning", "Retry-After", TOTAL)
 _PREFLIGHT_SECONDS = 600
 # Pages that this machine serves itself, on any port: a viewer beside the gateway.
 _LOCAL_ORIGIN = r"https?://(localhost|127\.0\.0\.1|\[::1\])(:\d+)?"
@@ -37,15 +38,21 @@ def build(
     ready: Callable[[], str],
     metrics_text: Callable[[], bytes],
     hosts: Sequence[str] | None = None,
+    renderings: Renderings | None = None,
 ) -> Starlette:
     """The ASGI application of the web door; without an archive, what watches a gateway alone.
 
     `authenticate` makes a Caller from the Authorization header and the client's address or raises Unauthenticated;
     `ready` raises Unavailable or Exhausted when the gateway cannot do its work, and says what is out of order all the
-    same; `hosts` are the names by which it may be called (the Host header), None when any will do.
+    same; `hosts` are the names by which it may be called (the Host header), None when any will do; without `renderings`
+    nothing is rendered.
     """
     app = Starlette(
-        routes=[*(_dicomweb(archive, settings) if archive is not None else ()), *_pages(ready, metrics_text)],
+        routes=[
+            *(_dicomweb(archive, settings) if archive is not None else ()),
+            *(_rendered(renderings, settings) if renderings is not None else ()),
+            *_pages(ready, metrics_text),
+        ],
         middleware=[
             Middleware(
                 CORSMiddleware,  # outermost, so that a page may read errors too
@@ -89,6 +96,19 @@ def _dicomweb(archive: Archive, settings: Web) -> list[Route]:
         _SERIES: Resource("series instances", get=partial(retrieve.instances, *at)),
         _STUDY: Resource("study", get=partial(retrieve.instances, *at), post=storing),
     }
+    return [Route(PREFIX + path, resource) for path, resource in resources.items()]
+
+
+def _rendered(renderings: Renderings, settings: Web) -> list[Route]:
+    """What people look at (PS3.18 10.4.1.1.3, 10.4.1.1.4)."""
+    picture, frames, thumbnail = (
+        partial(handler, renderings, settings) for handler in (rendered.rendered, rendered.frames, rendered.thumbnail)
+    )
+    frame = _INSTANCE + "/frames/{frames}"
+    resources = {place + "/rendered": Resource("rendered", get=picture) for place in (_INSTANCE, _SERIES, _STUDY)}
+    resources[frame + "/rendered"] = Resource("rendered frames", get=frames)
+    for place in (_INSTANCE, frame, _SERIES, _STUDY):
+        resources[place + "/thumbnail"] = Resource("thumbnail", get=thumbnail)
     return [Route(PREFIX + path, resource) for path, resource in resources.items()]
 
 

@@ -25,9 +25,10 @@ PRIVATE = {"cache-control": "private", "vary": "Accept", "x-content-type-options
 PRIVATE_JSON = PRIVATE | {"vary": "Accept, Accept-Encoding"}
 READING_THREADS = 40
 STORING_THREADS = 32
+RENDERING_THREADS = 16
 
 _COPY_BYTES = 1 << 16  # chunks below this are joined; copying larger ones costs more than sending them apart
-_limiters: RunVar[tuple[CapacityLimiter, CapacityLimiter]] = RunVar("limiters of the web door's threads")
+_limiters: RunVar[tuple[CapacityLimiter, ...]] = RunVar("limiters of the web door's threads")
 
 
 async def in_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -40,12 +41,17 @@ async def in_storing_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwa
     return await to_thread.run_sync(partial(work, *args, **kwargs), limiter=_limiter(1))
 
 
+async def in_rendering_thread(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """The same for what waits for pictures to be made, so that many of them cannot keep readers waiting."""
+    return await to_thread.run_sync(partial(work, *args, **kwargs), limiter=_limiter(2))
+
+
 def _limiter(which: int) -> CapacityLimiter:
     """Limiters belong to one event loop; a process may run several (in tests it does)."""
     try:
         return _limiters.get()[which]
     except LookupError:
-        _limiters.set((CapacityLimiter(READING_THREADS), CapacityLimiter(STORING_THREADS)))
+        _limiters.set(tuple(map(CapacityLimiter, (READING_THREADS, STORING_THREADS, RENDERING_THREADS))))
         return _limiters.get()[which]
 
 
