@@ -1,6 +1,6 @@
 """Grey values for a display from stored values: modality, VOI and presentation transformation (PS3.4 N.2.1)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from storage.dicom.instance import JsonDataset
 from storage.dicom.pixels.description import Kind, PixelDescription
 from storage.dicom.rendering.attributes import Bulk, item, number, text
-from storage.dicom.rendering.lut import Lut, lut_of
+from storage.dicom.rendering.lut import Lut, blocks, lut_of, through_table
 from storage.dicom.rendering.wish import VoiFunction, Window
 
 _MODALITY_LUT, _VOI_LUT, _PRESENTATION_LUT = "00283000", "00283010", "20500010"
@@ -17,8 +17,6 @@ _INTERCEPT, _SLOPE = "00281052", "00281053"
 _CENTER, _WIDTH, _FUNCTION = "00281050", "00281051", "00281056"
 _PRESENTATION_LUT_SHAPE = "20500020"
 _LEAST_SLOPE = 1e-15
-_PIXELS_AT_ONCE = 1 << 17  # so that a block and what is made of it stay in the cache of a core
-
 Array = NDArray[Any]
 Curve = Callable[[Array], NDArray[np.float64]]  # stored values to 0 (black) ... 1 (white)
 
@@ -173,10 +171,9 @@ def drawn(array: Array, by: Shades, bits: int = 8) -> Array:
     full = (1 << bits) - 1
     if array.dtype == kind and by == Ramp(0, full):
         return array
-    if array.dtype.itemsize == 1 or (
-        array.dtype.itemsize == 2 and array.dtype.kind in "ui" and not isinstance(by, Ramp)
-    ):
-        return np.take(_table(by, array.dtype, full, kind), array.view(f"u{array.dtype.itemsize}"))
+    is_small = array.dtype.itemsize == 1 or (array.dtype.itemsize == 2 and array.dtype.kind in "ui")
+    if is_small and (array.dtype.itemsize == 1 or not isinstance(by, Ramp)):
+        return through_table(array, _table(by, array.dtype, full, kind))
     return _in_blocks(array, by, full, kind)
 
 
@@ -211,10 +208,3 @@ def _ramped(array: Array, ramp: Ramp, full: int, precision: type[Any]) -> Array:
         grey *= precision(factor)
         grey += precision(0.5)
     return np.asarray(np.clip(grey, 0, full, out=grey))
-
-
-def blocks(array: Array) -> Iterator[slice]:
-    """Rows that are worked on at a time."""
-    step = max(1, _PIXELS_AT_ONCE // max(array.shape[1], 1))
-    for start in range(0, array.shape[0], step):
-        yield slice(start, start + step)

@@ -1,5 +1,6 @@
 """Look-up tables as data sets have them: modality, VOI, presentation, palette (PS3.3 C.7.6.3.1.5, C.11.1, C.11.2)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +12,8 @@ from storage.dicom.rendering.attributes import Bulk, binary, values
 
 _DESCRIPTOR, _DATA = "00283002", "00283006"
 _MAX_ENTRIES = 1 << 16
+_PIXELS_AT_ONCE = 1 << 17  # so that a block and what is made of it stay in the cache of a core
+_INDEXED_AT_ONCE = 1 << 14  # as an index has 8 bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,3 +76,18 @@ def entries_of(attributes: JsonDataset, key: str, bulk: Bulk, descriptor: Descri
     if descriptor.bits <= 8 and len(raw) < 2 * descriptor.entries:
         return np.frombuffer(raw, np.uint8)[: descriptor.entries].astype(np.uint16)
     return np.frombuffer(raw, "<u2", len(raw) // 2)[: descriptor.entries].astype(np.uint16, copy=False)
+
+
+def through_table(array: NDArray[Any], table: NDArray[Any]) -> NDArray[Any]:
+    """`array` of 8 or 16 bits through a table that has an entry for each pattern of bits."""
+    places, result = array.view(f"u{array.dtype.itemsize}"), np.empty(array.shape, table.dtype)
+    for rows in blocks(array, _INDEXED_AT_ONCE):
+        np.take(table, places[rows], out=result[rows], mode="clip")  # "raise" would take another copy
+    return result
+
+
+def blocks(array: NDArray[Any], pixels: int = _PIXELS_AT_ONCE) -> Iterator[slice]:
+    """Rows that are worked on at a time."""
+    step = max(1, pixels // max(array.shape[1], 1))
+    for start in range(0, array.shape[0], step):
+        yield slice(start, start + step)

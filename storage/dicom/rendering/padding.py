@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 from storage.dicom.instance import JsonDataset
 from storage.dicom.pixels.description import Kind, PixelDescription
 from storage.dicom.rendering.attributes import number
-from storage.dicom.rendering.grey import Range, blocks
+from storage.dicom.rendering.grey import Range
+from storage.dicom.rendering.lut import blocks
 
 _VALUE_AND_LIMIT = {
     Kind.INTEGER: ("00280120", "00280121"),

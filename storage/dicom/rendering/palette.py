@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from storage.dicom.instance import JsonDataset
 from storage.dicom.rendering.attributes import Bulk, binary
-from storage.dicom.rendering.lut import descriptor_of, entries_of
+from storage.dicom.rendering.lut import descriptor_of, entries_of, through_table
 from storage.errors import Fault, Invalid
 
 _CHANNELS = (
@@ -32,7 +32,7 @@ def _looked_up(array: NDArray[Any], first: int, shades: NDArray[np.uint8]) -> ND
         return np.take(shades, np.clip(array.astype(np.int64) - first, 0, len(shades) - 1))
     every = np.arange(1 << 8 * array.dtype.itemsize, dtype=f"u{array.dtype.itemsize}").view(array.dtype)
     table = shades[np.clip(every.astype(np.int32) - first, 0, len(shades) - 1)]
-    return np.take(table, array.view(f"u{array.dtype.itemsize}"))
+    return through_table(array, table)
 
 
 def _channel(

@@ -12,7 +12,7 @@ from storage.errors import Fault, Invalid, NotAcceptable
 
 MAX_VIDEO_BYTES = 512 << 20
 MAX_VIDEO_SIDE = 4096  # of H.264 at the levels that players know
-_MAX_SECONDS = 60.0
+_MAX_SECONDS = 45.0
 _MAX_MEMORY_BYTES = 2 << 30
 _LAST_CRF, _FIRST_CRF = 38, 14  # the constant rate factors for quality 1 and 100
 

@@ -1,7 +1,7 @@
 """Multi-frame instances as moving pictures (PS3.18 8.7.4)."""
 
-import os
 import shutil
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -157,12 +157,19 @@ def test_w_render_mf_video_that_fails(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 def test_w_render_bomb_video_that_never_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    program(tmp_path, monkeypatch, f"echo $$ > {tmp_path}/pid; cat > /dev/null; exec sleep 600")
+    program(tmp_path, monkeypatch, "cat > /dev/null; exec sleep 600")
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*arguments: Any, **options: Any) -> subprocess.Popen[bytes]:
+        started.append(Popen(*arguments, **options))
+        return started[-1]
+
+    Popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", start)
     with pytest.raises(Invalid) as raised:
         made(max_seconds=1.0)
     assert raised.value.fault is Fault.TOO_LARGE
-    with pytest.raises(ProcessLookupError):
-        os.kill(int((tmp_path / "pid").read_text()), 0)
+    assert [process.poll() for process in started] == [-signal.SIGKILL]
 
 
 def test_w_render_bomb_video_is_refused_before_it_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,7 +38,7 @@ def test_w_render_viewport_keeps_the_aspect_ratio(text: str, shape: tuple[int, i
     assert shown(text).shape == shape
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(width=st.integers(1, 300), height=st.integers(1, 300))
 def test_w_render_viewport_is_filled_one_way_and_never_overflows(width: int, height: int) -> None:
     rows, columns = shown(f"{width},{height}").shape

@@ -155,7 +155,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(texts=st.lists(st.text(max_size=30), min_size=1, max_size=5), odd=json_values)
 def test_w_render_text_of_whatever_was_stored(texts: list[str], odd: Any) -> None:
     dataset = report(*(content("TEXT", text, x0040A160=el("UT", text)) for text in texts))

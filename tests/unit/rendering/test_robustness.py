@@ -55,7 +55,7 @@ def frame(array: Any, photometric: str) -> Decoded:
     return Decoded(array, PixelDescription.of(described))
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     dataset=DATASETS,
     palette=st.tuples(DESCRIPTORS, DESCRIPTORS, DESCRIPTORS),
@@ -80,7 +80,7 @@ def test_w_render_voi_of_whatever_was_stored(dataset: Any, palette: Any, which: 
     assert opened(result.body).size == (8, 6)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(
     shape=st.tuples(st.integers(1, 60), st.integers(1, 60)),
     sides=st.tuples(st.none() | st.integers(1, 90), st.none() | st.integers(1, 90)),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from storage.dicom.rendering.wish import (
@@ -79,6 +79,7 @@ def test_w_render_400_names_what_is_wrong(parse: Callable[[str], Any], text: str
 
 
 @pytest.mark.parametrize("parse", [parse_window, parse_viewport, parse_quality, parse_annotation, parse_icc_profile])
+@settings(max_examples=50)
 @given(text=st.text(max_size=40))
 def test_w_render_400_for_whatever_is_sent(parse: Callable[[str], Any], text: str) -> None:
     try:
