@@ -168,14 +168,14 @@ def _refuse_unsupported(query: Query) -> None:
 
 
 def _series_with(key: Key, values: Values) -> list[Term]:
+    if key.path == INSTANCE_NUMBER:  # which of them has such a number is not known from outside
+        return []
     uids = among(key.matching)
     if key.path == SOP_UID:
         values += [uids, tuple(map(uid_hash, uids))]
         return [OnUids()]
-    if key.path == SOP_CLASS:
-        values.append(uids)
-        return [OnValues(Level.STUDY, False, (ValueTest(_SOP_CLASSES_IN_STUDY, None, (Test.AMONG,)),))]
-    return []
+    values.append(uids)
+    return [OnValues(Level.STUDY, False, (ValueTest(_SOP_CLASSES_IN_STUDY, None, (Test.AMONG,)),))]
 
 
 def among(matching: Matching) -> tuple[str, ...]:
