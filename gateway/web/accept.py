@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from gateway.archive import AS_STORED, BY_DEFAULT, RATHER_THAN
 from gateway.web import media
+from gateway.web.errors import Refused
 from storage.errors import NotAcceptable
 
 ANY = "*/*"
@@ -73,6 +74,14 @@ def choose(accepted: Sequence[MediaRange], offers: Sequence[Offer]) -> Offer:
     if best is None:
         raise NotAcceptable("offered here: " + ", ".join(str(offer) for offer in offers))
     return best
+
+
+def refuse_mixed(accepted: Iterable[MediaRange]) -> None:
+    """Raise Refused (400) when DICOM and rendered media types are named together (PS3.18 8.7.5)."""
+    named = [entry for entry in accepted if entry.q > 0]
+    rendered = any(not entry.multipart and media.is_rendered(entry.media_type) for entry in named)
+    if rendered and any(entry.media_type.startswith(media.DICOM) for entry in named):
+        raise Refused(400, "accept", "DICOM and rendered media types cannot be asked for together")
 
 
 def instance_syntaxes(accepted: Iterable[MediaRange]) -> list[str]:

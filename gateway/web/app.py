@@ -96,6 +96,9 @@ def _dicomweb(archive: Archive, settings: Web) -> list[Route]:
         _SERIES: Resource("series instances", get=partial(retrieve.instances, *at)),
         _STUDY: Resource("study", get=partial(retrieve.instances, *at), post=storing),
     }
+    for name, only_pixels in (("bulkdata", False), ("pixeldata", True)):
+        for place in (_INSTANCE, _SERIES, _STUDY):
+            resources[f"{place}/{name}"] = Resource(name, get=partial(retrieve.all_bulk, *at, only_pixels))
     return [Route(PREFIX + path, resource) for path, resource in resources.items()]
 
 

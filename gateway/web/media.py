@@ -5,6 +5,7 @@ DICOM_JSON = "application/dicom+json"
 DICOM_XML = "application/dicom+xml"
 JSON = "application/json"
 OCTETS = "application/octet-stream"
+ZIP = "application/zip"
 
 EXPLICIT_LITTLE_ENDIAN = "1.2.840.10008.1.2.1"
 # Frames of these are the same bytes: uncompressed, little endian (deflated ones are inflated on the way out).
@@ -35,6 +36,14 @@ _SYNTAXES: dict[str, tuple[str, ...]] = {
 _BY_PREFERENCE = sorted(_SYNTAXES.items(), key=lambda entry: entry[0] not in ("image/jls", "image/jphc"))
 _TYPES = {syntax: media_type for media_type, syntaxes in _SYNTAXES.items() for syntax in syntaxes}
 _LEGACY = {"image/x-jls": "image/jls", "image/x-dicom-rle": "image/dicom-rle", "video/mpeg": "video/mpeg2"}
+
+
+def is_rendered(media_type: str) -> bool:
+    """Whether this is one of the rendered media types (PS3.18 8.7.4), or another that people look at."""
+    if media_type == "application/pdf":
+        return True
+    main, _, sub = media_type.partition("/")
+    return main in ("image", "video", "text") and sub != "*" and media_type not in _LEGACY
 
 
 def canonical(media_type: str) -> str:

@@ -56,7 +56,9 @@ async def metadata(archive: Archive, settings: Web, request: Request) -> Respons
     scope, by = paths.scope(request), paths.caller(request)
     asked = parameter(request.scope["query_string"], "accept")
     offers = (*JSON_OFFERS, *(_XML_OFFERS if scope.sop_uid is not None else _XML_OFFERS[:1]))
-    offer = accept.choose(accept.ranges(request.headers.get("accept"), asked), offers)
+    accepted = accept.ranges(request.headers.get("accept"), asked)
+    accept.refuse_mixed(accepted)
+    offer = accept.choose(accepted, offers)
     coded = compression.takes_gzip(request.headers.get("accept-encoding", ""))
     base = base_url(request, settings)
 

@@ -71,9 +71,10 @@ def part_type(offer: Offer, part: Part) -> str:
     """The Content-Type of a part, with the transfer syntax that it really has (PS3.18 8.7.3.4)."""
     if offer.transfer_syntax is None:
         return offer.media_type
-    whole = offer.media_type == media.DICOM
-    syntax = part.transfer_syntax if whole else media.frame_syntax(part.transfer_syntax)
-    return f"{offer.media_type}; transfer-syntax={syntax}"
+    if offer.media_type == media.DICOM:
+        return f"{media.DICOM}; transfer-syntax={part.transfer_syntax}"
+    syntax = part.transfer_syntax
+    return f"{media.frame_type(syntax)}; transfer-syntax={media.frame_syntax(syntax)}"
 
 
 class Peeked:
@@ -81,7 +82,12 @@ class Peeked:
 
     def __init__(self, parts: Iterator[Part]) -> None:
         self._rest = parts
-        self._taken = deque(islice(parts, 2))
+        self._taken: deque[Part] = deque()
+        try:
+            self._taken.extend(islice(parts, 2))
+        except BaseException:
+            self.close()
+            raise
         self.first = self._taken[0]
         self.alone = len(self._taken) == 1
 
