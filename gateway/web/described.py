@@ -71,8 +71,9 @@ class Gathering:
             self._document = bytearray()
             self._documents.append((document_type, self._document))
         elif location:
-            named = parameters.get("transfer-syntax")
-            self._part = self.bulk.begin(self.parts, location, media.canonical(media_type) or media.OCTETS, named)
+            named = parameters.get("transfer-syntax", "*")
+            kind = media.canonical(media_type) or media.OCTETS
+            self._part = self.bulk.begin(self.parts, location, kind, None if named == "*" else named)
         else:
             self.passed_over += 1
 

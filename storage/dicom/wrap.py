@@ -137,8 +137,8 @@ def _native(dataset: JsonDataset, key: str, sent: Sent, named: str | None) -> Wr
     _check_description(dataset, _NEEDED | _NEEDED_OF_INTEGERS if key == PIXEL_DATA else _NEEDED)
     entry = dataset[key]
     vr = "OF" if key == "7FE00008" else "OD" if key == "7FE00009" else entry.get("vr")
-    if key == PIXEL_DATA and vr not in ("OB", "OW"):
-        vr = "OW"
+    if key == PIXEL_DATA and (vr != "OB" or str(_first(dataset, _ALLOCATED)).strip() not in ("1", "8")):
+        vr = "OW"  # OB has no order of bytes (PS3.5 A.2)
     return Wrapped(dataset, syntax.EXPLICIT_LITTLE, Native(sent.lengths[0], vr, int(key, 16)))
 
 

@@ -104,3 +104,15 @@ def test_a_document_keeps_what_its_metadata_says() -> None:
     said = {"00420012": {"vr": "LO", "Value": ["text/XML"]}, "00420015": {"vr": "UL", "Value": [4]}}
     assert with_document(UIDS | said, "application/pdf", 5).dataset == UIDS | said
     assert "00420012" not in with_document(UIDS, "application/octet-stream", 5).dataset
+
+
+@pytest.mark.parametrize(
+    ("bits", "vr", "expected"), [(8, "OB", "OB"), (8, "OW", "OW"), (16, "OB", "OW"), (8, "UN", "OW")]
+)
+def test_s_bulk_uncomp_the_vr_of_native_pixels(bits: int, vr: str, expected: str) -> None:
+    numbers = dict.fromkeys(("00280002", "00280010", "00280011", "00280101", "00280102", "00280103"), us(1))
+    dataset = UIDS | numbers | {"00280004": {"vr": "CS", "Value": ["MONOCHROME2"]}, "00280100": us(bits)}
+    dataset[PIXEL_DATA] = {"vr": vr, "BulkDataURI": "x"}
+    pixels = with_pixels(dataset, PIXEL_DATA, Sent([2], (EXPLICIT,), None, b"12")).pixels
+    assert isinstance(pixels, Native)
+    assert pixels.vr == expected

@@ -118,7 +118,7 @@ def test_s_ct_json_s_ct_xml_metadata_parts_as_senders_name_them(door: Door, type
 
 
 def test_s_bulk_uncomp_transfer_syntaxes_of_the_same_bytes(door: Door) -> None:
-    for syntax in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99"):
+    for syntax in ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2", "1.2.840.10008.1.2.1.99", "*"):
         assert send(door, as_json(metadata(1)), octets(syntax=syntax)).status_code == 200
         assert stored(door)[1].syntax == "1.2.840.10008.1.2.1"
     for syntax in ("1.2.840.10008.1.2.2", "1.2.3"):
