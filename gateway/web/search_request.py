@@ -90,6 +90,8 @@ def _key(reading: _Reading, name: str, value: str) -> None:
 
 
 def _timezone(reading: _Reading, value: str) -> None:
+    if not value:
+        return  # it is returned in any case
     if zones.offset(value) is None:
         raise Refused(400, "query", "TimezoneOffsetFromUTC is a sign and four digits, for example +0800")
     reading.timezone = value

@@ -22,6 +22,7 @@ class Catalogue:
 
     @classmethod
     def opened(cls, folder: Path, **settings: Any) -> Self:
+        folder.mkdir(exist_ok=True)
         return cls(SqliteIndex(folder / "index.sqlite"), Web(**settings))
 
     def keep(self, study: int, series: int = 1, number: int = 1, **changes: Any) -> None:

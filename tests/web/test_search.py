@@ -1,16 +1,28 @@
 """QIDO-RS over HTTP: what is asked, and the form of what is answered (PS3.18 8.3.4, 10.6)."""
 
 import gzip
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from gateway.config import Web
+from gateway.web import search_request
+from gateway.web.errors import Refused
 from storage.dicom.query import AnyOf, Empty, Fuzzy, Level, Query, Range, Single, UidList, Universal, Wildcard
-from storage.errors import Exhausted, Unavailable
+from storage.errors import Exhausted, Invalid, Unavailable
 from tests.web.conftest import Door, opened
 
 STUDY = "2.25.90817.1"
 SERIES = f"{STUDY}.1"
+# Of query strings, as they might be put together by chance.
+PIECES = [
+    *b"& = % , . * ? + - \\ %5C %FF %E7%8E%8B %22%22 true 20260101 1.2 00100010 00400275 00100020".split(),
+    *b"limit offset includefield all fuzzymatching emptyvaluematching multiplevaluematching PatientName".split(),
+    *b"StudyDate StudyTime RequestAttributesSequence TimezoneOffsetFromUTC %2B0800 StudyInstanceUID".split(),
+]
 
 
 def asked(door: Door, query: str, path: str = "/studies") -> Query:
@@ -280,3 +292,39 @@ def test_errors_of_the_archive(ct: Door, error: Exception, word: str) -> None:
 
 def test_too_many_parameters(ct: Door) -> None:
     assert ct.get("/studies?" + "&".join(f"x{number}=1" for number in range(2000))).status_code == 400
+
+
+def test_h_case_qp_h_unknownparam_h_emptyq(ct: Door) -> None:
+    plain = ct.get("/studies")
+    for query in ("?", "?Limit=1", "?_=123456789", "?Offset=5&vendor.key=x", "?FuzzyMatching=maybe", "?&&"):
+        response = ct.get(f"/studies{query}")
+        assert (response.status_code, response.content) == (200, plain.content), query
+        assert "warning" not in response.headers
+
+
+def test_h_warning_one_value_each(ct: Door) -> None:
+    found = warnings(ct, "limit=1&PatientComments=x&StudyComments=y")
+    assert len(found) == 3
+    assert all(text.startswith(f"299 {ct.url}: ") for text in found)
+
+
+def test_q_res_trailing_a_study_is_retrieved(ct: Door) -> None:
+    searched = len(ct.archive.queries)
+    response = ct.get("/studies/" + ct.get("/studies").json()[0]["0020000D"]["Value"][0])
+    assert response.headers["content-type"].startswith("multipart/related")
+    assert len(ct.archive.queries) == searched + 1
+
+
+def test_q_uidlist_of_a_hundred_in_one_uri(ct: Door) -> None:
+    uids = ",".join(f"2.25.{10**37 + number}" for number in range(100))
+    (key,) = asked(ct, f"StudyInstanceUID={uids}").keys
+    assert isinstance(key.matching, UidList)
+    assert len(key.matching.values) == 100
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.binary(max_size=60) | st.lists(st.sampled_from(PIECES), max_size=8).map(b"".join))
+def test_no_query_string_is_an_error_of_ours(raw: bytes) -> None:
+    for level in Level:
+        with suppress(Refused, Invalid):
+            search_request.read(raw, level, Web())
