@@ -1,5 +1,6 @@
 """Bulk parts of a store request, kept one behind the other in a single staging file until their instances are made."""
 
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from urllib.parse import urljoin
@@ -8,6 +9,10 @@ from gateway.archive.incoming import Incoming
 from storage.errors import Fault, Invalid
 
 MAX_VALUE_BYTES = 64 << 20  # of all values of one instance that are not streamed
+# Instances may share parts, but a small request must not fill a disk: so many times over all parts may be used,
+# and up to so many bytes in any case.
+MAX_USES = 16
+ALWAYS_USABLE_BYTES = 1 << 30
 
 
 @dataclass(slots=True)
@@ -32,6 +37,8 @@ class BulkParts:
         self._incoming = incoming
         self._base = base
         self._parts: dict[str, list[BulkPart]] = {}
+        self._used_bytes = 0
+        self._lock = threading.Lock()
 
     def begin(self, number: int, location: str, media_type: str, transfer_syntax: str | None) -> BulkPart:
         """A part begins, behind all others."""
@@ -53,7 +60,12 @@ class BulkParts:
         return found
 
     def chunks(self, part: BulkPart) -> Iterator[bytes]:
-        """The bytes of a part."""
+        """The bytes of a part, for an instance. Raises Invalid (TOO_LARGE) when parts have been used too often."""
+        with self._lock:
+            self._used_bytes += part.length
+            used_bytes = self._used_bytes
+        if used_bytes > max(MAX_USES * len(self._incoming), ALWAYS_USABLE_BYTES):
+            raise Invalid(Fault.TOO_LARGE, f"the instances use the bulk data of the request more than {MAX_USES} times")
         return self._incoming.chunks(start=part.start, end=part.start + part.length)
 
     def head(self, part: BulkPart, size: int) -> bytes:

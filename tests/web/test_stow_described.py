@@ -326,6 +326,16 @@ def test_h_413_values_in_memory_are_bounded(door: Door, monkeypatch: pytest.Monk
     assert (response.status_code, reasons(response.json(), "00081198")) == (413, [0xA700])
 
 
+def test_h_413_a_small_request_does_not_become_many_large_instances(
+    door: Door, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bulk_parts, "ALWAYS_USABLE_BYTES", 0)
+    response = send(door, as_json(*map(metadata, range(1, 21))), octets())
+    module = response.json()
+    assert response.status_code == 202
+    assert (len(uids(module, "00081199")), reasons(module, "00081198")) == (bulk_parts.MAX_USES, [0xA700] * 4)
+
+
 def test_s_503_no_room_for_bulk_data(door: Door) -> None:
     door.archive.fail["incoming"] = Exhausted("the disk is full")
     response = send(door, as_json(metadata(1)), octets())
