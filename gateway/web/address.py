@@ -15,6 +15,8 @@ from gateway.web.errors import Refused
 from storage.dicom.identity import Identity, Scope
 
 PREFIX = "/dicomweb"
+WADO = "/wado"
+SERVICES = (PREFIX, WADO)  # below which is patient data: nobody gets there unknown
 
 _HOST = re.compile(r"[A-Za-z0-9._-]+(:\d{1,5})?|\[[0-9A-Fa-f:.]+\](:\d{1,5})?", re.ASCII)
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)+", re.ASCII)

@@ -12,8 +12,8 @@ from starlette.routing import Route
 from gateway.archive import Archive
 from gateway.archive.renderings import Renderings
 from gateway.config import Web
-from gateway.web import errors, health, rendered, retrieve
-from gateway.web.address import PREFIX
+from gateway.web import errors, health, rendered, retrieve, wado_uri
+from gateway.web.address import PREFIX, WADO
 from gateway.web.guard import Authenticate, Authenticated, CalledByName, Limited, Observed, WithoutTrailingSlash
 from gateway.web.metadata import metadata
 from gateway.web.resource import Resource, at_most
@@ -50,7 +50,7 @@ def build(
     app = Starlette(
         routes=[
             *(_dicomweb(archive, settings) if archive is not None else ()),
-            *(_rendered(renderings, settings) if renderings is not None else ()),
+            *(_rendered(archive, renderings, settings) if archive is not None and renderings is not None else ()),
             *_pages(ready, metrics_text),
         ],
         middleware=[
@@ -102,8 +102,8 @@ def _dicomweb(archive: Archive, settings: Web) -> list[Route]:
     return [Route(PREFIX + path, resource) for path, resource in resources.items()]
 
 
-def _rendered(renderings: Renderings, settings: Web) -> list[Route]:
-    """What people look at (PS3.18 10.4.1.1.3, 10.4.1.1.4)."""
+def _rendered(archive: Archive, renderings: Renderings, settings: Web) -> list[Route]:
+    """What people look at (PS3.18 10.4.1.1.3, 10.4.1.1.4), and WADO-URI, which gives that or DICOM (9)."""
     picture, frames, thumbnail = (
         partial(handler, renderings, settings) for handler in (rendered.rendered, rendered.frames, rendered.thumbnail)
     )
@@ -112,7 +112,8 @@ def _rendered(renderings: Renderings, settings: Web) -> list[Route]:
     resources[frame + "/rendered"] = Resource("rendered frames", get=frames)
     for place in (_INSTANCE, frame, _SERIES, _STUDY):
         resources[place + "/thumbnail"] = Resource("thumbnail", get=thumbnail)
-    return [Route(PREFIX + path, resource) for path, resource in resources.items()]
+    uri = Resource("wado-uri", get=partial(wado_uri.retrieve, archive, renderings, settings))
+    return [Route(WADO, uri), *(Route(PREFIX + path, resource) for path, resource in resources.items())]
 
 
 def _pages(ready: Callable[[], str], metrics_text: Callable[[], bytes]) -> list[Route]:

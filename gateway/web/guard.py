@@ -13,7 +13,7 @@ from gateway import log, metrics
 from gateway.security.caller import Caller
 from gateway.security.policy import Forbidden
 from gateway.web import errors
-from gateway.web.address import PREFIX, client_address
+from gateway.web.address import SERVICES, client_address
 from gateway.web.protocol import BREAK_OFF
 from storage.errors import Exhausted, StorageError
 
@@ -74,7 +74,7 @@ class Limited:
         self._free = max_concurrent_requests
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if not scope["path"].startswith(PREFIX):
+        if not scope["path"].startswith(SERVICES):
             return await self._app(scope, receive, send)
         if self._free <= 0:
             raise Exhausted("as many requests as are allowed at once are being answered")
@@ -117,7 +117,7 @@ class Authenticated:
         self._authenticate = authenticate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"].startswith(PREFIX) or scope["path"] == "/metrics":
+        if scope["path"].startswith(SERVICES) or scope["path"] == "/metrics":
             request = Request(scope)
             header = request.headers.get("authorization")
             scope["state"]["caller"] = self._authenticate(header, client_address(request))
@@ -132,7 +132,7 @@ class WithoutTrailingSlash:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path = scope["path"]
-        if path.endswith("/") and path.startswith(PREFIX):
+        if path.endswith("/") and path.startswith(SERVICES):
             scope["path"] = path.rstrip("/")
         await self._app(scope, receive, send)
 

@@ -62,9 +62,9 @@ async def rendered(renderings: Renderings, settings: Web, request: Request) -> R
         subjects = renderings.find(scope, by=by)
         if scope.sop_uid is None:
             return _several(subjects, ranges, wish, base)
-        return _instance(request, subjects[0], ranges, wish, base)
+        return instance(request, subjects[0], ranges, wish, base)
 
-    return _warned(await in_rendering_thread(answer), wish, base)
+    return warned(await in_rendering_thread(answer), wish, base)
 
 
 async def frames(renderings: Renderings, settings: Web, request: Request) -> Response:
@@ -80,7 +80,7 @@ async def frames(renderings: Renderings, settings: Web, request: Request) -> Res
             return _multipart(_frame_parts(subject, numbers, wish, offer.media_type), offer, base)
         return still(request, subject, numbers[0], wish, offer.media_type, base)
 
-    return _warned(await in_rendering_thread(answer), wish, base)
+    return warned(await in_rendering_thread(answer), wish, base)
 
 
 async def thumbnail(renderings: Renderings, settings: Web, request: Request) -> Response:
@@ -100,7 +100,7 @@ async def thumbnail(renderings: Renderings, settings: Web, request: Request) -> 
     return await in_rendering_thread(answer)
 
 
-def _instance(request: Request, subject: Subject, ranges: Sequence[MediaRange], wish: Wished, base: str) -> Response:
+def instance(request: Request, subject: Subject, ranges: Sequence[MediaRange], wish: Wished, base: str) -> Response:
     """Whatever there is to see in it; raises NotAcceptable when there is nothing, or not in these media types."""
     outline = subject.outline
     if outline.kind is Kind.REPORT:
@@ -203,7 +203,8 @@ def _unchanged(request: Request, tag: str) -> Response | None:
     return Response(status_code=304, headers={"etag": tag, **delivery.PRIVATE}) if tag in known else None
 
 
-def _warned(response: Response, wish: Wished, base: str) -> Response:
+def warned(response: Response, wish: Wished, base: str) -> Response:
+    """The response, with a warning for each annotation that cannot be given (8.3.5.1.1)."""
     for keyword in wish.unknown:
         add_warning(response, base, f"the annotation {keyword} is not known here")
     return response

@@ -23,8 +23,12 @@ THUMBNAIL = Viewport(200, 200)  # the box that a thumbnail fills unless the requ
 _DICOM_ONLY = frozenset(
     {media.DICOM, media.DICOM_JSON, media.DICOM_XML, "image/dicom-rle", "image/jls", "image/jp2", "image/jpx"}
 )
-_RENDERED_ONLY = frozenset({"image/png", "image/gif", "image/webp", "text/html", "text/plain", "application/pdf"})
-_RENDERED_JPEG = frozenset({"image/jpeg", "video/mp4", "text/xml"})
+_RENDERED = frozenset(
+    {
+        *("image/jpeg", "image/png", "image/gif", "image/webp", "video/mp4"),
+        *("text/html", "text/plain", "text/xml", "application/pdf"),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +78,14 @@ def accepted(request: Request) -> Sequence[MediaRange]:
     rendered one, which has none (8.7.4).
     """
     ranges = accept.ranges(request.headers.get("accept"), parameter(request.scope["query_string"], "accept"))
-    named = {entry.media_type for entry in ranges}
-    if named & _DICOM_ONLY and named & (_RENDERED_ONLY | _RENDERED_JPEG):
-        raise Refused(400, "accept", "media types of DICOM and rendered ones are not mixed in one request")
+    refuse_mixed(ranges)
     if any(entry.transfer_syntax not in (None, "*") for entry in ranges):
         raise Refused(400, "accept", "rendered media types have no transfer-syntax")
     return ranges
+
+
+def refuse_mixed(ranges: Sequence[MediaRange]) -> None:
+    """Raise Refused (400) when media types of DICOM and rendered ones are mixed (8.7.5)."""
+    named = {entry.media_type for entry in ranges}
+    if named & _DICOM_ONLY and named & _RENDERED:
+        raise Refused(400, "accept", "media types of DICOM and rendered ones are not mixed in one request")
