@@ -135,7 +135,7 @@ class _Process:
             path = os.pathsep.join(filter(None, sys.path))
             try:
                 self._popen = subprocess.Popen(
-                    [sys.executable, "-c", _COMMAND, str(theirs.fileno())],
+                    [sys.executable, "-P", "-c", _COMMAND, str(theirs.fileno())],
                     pass_fds=[theirs.fileno()],
                     stdin=subprocess.DEVNULL,
                     env={**os.environ, "PYTHONPATH": path},

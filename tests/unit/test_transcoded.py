@@ -294,6 +294,34 @@ def test_t_htj2k_and_t_video_without_a_codec_come_as_they_are(lens: Lens) -> Non
             lens.file(scope, LITTLE)
 
 
+def test_w_frames_video_and_w_bulk_mf_a_video_is_one_stream(lens: Lens) -> None:
+    ds = image(NumberOfFrames=2)
+    ds.PixelData = encapsulate([b"\0\0\0\1 a stream ", b"in fragments"], has_bot=False)
+    ds["PixelData"].VR = "OB"
+    ds["PixelData"].is_undefined_length = True
+    scope = lens.keep(ds, H264)
+    for accept in (AS_STORED, BY_DEFAULT, LITTLE):
+        with pytest.raises(NotAcceptable):
+            lens.frames(scope, [1], accept)
+    for accept in (AS_STORED, BY_DEFAULT, H264):
+        (part,) = lens.archive.bulk(scope, "7FE00010", accept=[accept], by=BY)
+        assert (part.transfer_syntax, all_of(part)) == (H264, b"\0\0\0\1 a stream in fragments")
+    with pytest.raises(NotAcceptable):
+        lens.archive.bulk(scope, "7FE00010", accept=[LITTLE], by=BY)
+
+
+def test_w_frames_1bit_frames_and_the_whole_in_one_stream(lens: Lens) -> None:
+    bits = np.random.default_rng(1).integers(0, 2, (3, 5, 5), dtype=np.uint8)
+    packed = np.packbits(bits.ravel(), bitorder="little").tobytes()
+    changes: dict[str, Any] = {"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0, "PixelRepresentation": 0}
+    scope = lens.keep(image(frames=3, size=5, PixelData=packed, **changes), IMPLICIT)
+    found = lens.frames(scope, [1, 2, 3], *DEFAULT)
+    assert [data for _, data in found] == [np.packbits(each.ravel(), bitorder="little").tobytes() for each in bits]
+    assert np.array_equal(lens.read(scope, *DEFAULT).pixel_array, bits)
+    with pytest.raises(NotAcceptable):
+        lens.file(scope, RLE)
+
+
 def test_an_instance_without_pixels_can_be_had_with_the_others(lens: Lens) -> None:
     scope = lens.keep(samples.ct(PixelData=None), IMPLICIT)
     for accept, expected in ((BY_DEFAULT, LITTLE), (AS_STORED, LITTLE), (J2K, J2K)):
