@@ -38,6 +38,7 @@ _NEEDED_OF_INTEGERS = {
     _HIGH_BIT: "High Bit",
     _SIGNED: "Pixel Representation",
 }
+_LOSSY = "00282110"
 _MIME_TYPE, _DOCUMENT_LENGTH = "00420012", "00420015"
 _OCTETS = "application/octet-stream"
 _SAME_BYTES = frozenset(
@@ -200,6 +201,8 @@ def _described(dataset: JsonDataset, stream: CodeStream) -> JsonDataset:
     photometric = _photometric(stream)
     if photometric:
         added[_PHOTOMETRIC] = _element("CS", photometric)
+    if not stream.reversible:
+        added[_LOSSY] = _element("CS", "01")  # it must be said of what has lost something (PS3.3 C.7.6.1.1.5)
     if stream.components > 1:
         added[_PLANAR] = _element("US", 0)
     return _filled(dataset, added)

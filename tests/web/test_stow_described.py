@@ -168,6 +168,8 @@ def test_s_bulk_comp_a_frame_describes_itself(
     )
     assert dataset.PixelRepresentation == 0
     assert dataset.get("PlanarConfiguration") == (0 if dataset.SamplesPerPixel == 3 else None)
+    is_lossy = kept.syntax in ("1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.81", "1.2.840.10008.1.2.4.91")
+    assert dataset.get("LossyImageCompression") == ("01" if is_lossy else None)
     decoded = decode(frame, kept.syntax, PixelDescription.of(instance.dataset)).array
     assert np.abs(decoded.astype(int) - (COLOUR if decoded.ndim == 3 else GREY)).mean() < 60
     assert instance.frames.count == 1
