@@ -72,7 +72,7 @@ def storescu(host: str, port: int, flag: str, files: list[Path]) -> None:
 
 def retrieved(web: str, ds: pydicom.Dataset) -> bytes:
     url = f"{web}/studies/{ds.StudyInstanceUID}/series/{ds.SeriesInstanceUID}/instances/{ds.SOPInstanceUID}"
-    answer = httpx.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"})
+    answer = httpx.get(url, headers={"Accept": "application/dicom; transfer-syntax=*"}, timeout=60)
     assert answer.status_code == 200, answer.text
     return answer.content
 
@@ -186,7 +186,7 @@ def test_the_same_bytes_by_both_doors_are_one_instance(gateway: GatewayProcess, 
     ds = pydicom.dcmread(file)
     DICOMwebClient(gateway.dicomweb).store_instances([ds])
     storescu(*gateway.dimse, "-xe", [file])
-    rows = httpx.get(f"{gateway.dicomweb}/studies/{ds.StudyInstanceUID}/instances").json()
+    rows = httpx.get(f"{gateway.dicomweb}/studies/{ds.StudyInstanceUID}/instances", timeout=60).json()
     assert len(rows) == 1
     assert samples.dataset_bytes(retrieved(gateway.dicomweb, ds)) == samples.dataset_bytes(file.read_bytes())
     assert ds.file_meta.TransferSyntaxUID == ExplicitVRLittleEndian

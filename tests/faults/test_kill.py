@@ -55,7 +55,7 @@ class Senders:
 def everything_found(gateway: GatewayProcess) -> dict[str, tuple[str, str]]:
     """SOP Instance UID -> (study, series) of all that a search shows, page by page."""
     found: dict[str, tuple[str, str]] = {}
-    with httpx.Client() as client:
+    with httpx.Client(timeout=60) as client:
         while True:
             answer = client.get(f"{gateway.dicomweb}/instances", params={"limit": 500, "offset": len(found)})
             if answer.status_code == 204:
@@ -93,7 +93,7 @@ def kill_rounds(folder: Path, rounds: int, seed: int) -> None:
 def verify(gateway: GatewayProcess, sent: dict[str, bytes], acknowledged: set[str], only_new: set[str]) -> None:
     found = everything_found(gateway)
     assert acknowledged <= found.keys(), "acknowledged, and lost"
-    with httpx.Client(headers={"Accept": "application/dicom; transfer-syntax=*"}) as client:
+    with httpx.Client(headers={"Accept": "application/dicom; transfer-syntax=*"}, timeout=60) as client:
         for sop in found.keys() & only_new:
             study, series = found[sop]
             answer = client.get(f"{gateway.dicomweb}/studies/{study}/series/{series}/instances/{sop}")

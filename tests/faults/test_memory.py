@@ -83,7 +83,7 @@ def measured(folder: Path, frames: int, most_mib: int) -> None:
         memory.start()
         for uid in (by_c_store(gateway, frames), by_stow(gateway, frames)):
             url = f"{gateway.dicomweb}/studies/{samples.ROOT}.3/series/{samples.ROOT}.3.1/instances/{uid}"
-            frame = httpx.get(f"{url}/frames/{frames}", headers={"Accept": "application/octet-stream"})
+            frame = httpx.get(f"{url}/frames/{frames}", headers={"Accept": "application/octet-stream"}, timeout=60)
             assert frame.content[:4] == struct.pack("<I", frames)
             assert len(frame.content) == FRAME
             with httpx.stream("GET", url, headers={"Accept": "application/dicom"}, timeout=300) as answer:

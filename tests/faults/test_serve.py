@@ -105,8 +105,8 @@ def test_no_room_left_is_said_and_nothing_is_lost(tmp_path: Path) -> None:
         answer = stow(full.web, samples.part10(samples.ct(2)))
         assert answer.status_code == 503
         assert int(answer.headers["Retry-After"]) > 0
-        assert httpx.get(f"{full.web}/readyz").status_code == 503
-        assert len(httpx.get(f"{full.dicomweb}/instances").json()) == 1
+        assert httpx.get(f"{full.web}/readyz", timeout=60).status_code == 503
+        assert len(httpx.get(f"{full.dicomweb}/instances", timeout=60).json()) == 1
 
 
 def test_a_write_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_a_write_that_fails_half_way_leaves_nothing_behind(tmp_path: Path) -> No
         answer = stow(gateway.web, samples.part10(large), samples.part10(small))
         assert answer.status_code == 202
         assert len(answer.json()["0008119A"]["Value"]) == 1  # it broke off before its UIDs were known
-        rows = httpx.get(f"{gateway.dicomweb}/instances").json()
+        rows = httpx.get(f"{gateway.dicomweb}/instances", timeout=60).json()
         assert [row["00080018"]["Value"][0] for row in rows] == [samples.ct(2).SOPInstanceUID]
         assert len(list((gateway.data / "objects").rglob("*.dcm"))) == 1
         assert not list((gateway.data / "objects").rglob("*.part"))
@@ -138,7 +138,7 @@ def test_an_association_that_stops_in_the_middle_leaves_nothing_behind(gateway: 
             peer.send(data_pdu(pdv(3, 3, peer.store_command(sop_uid=samples.ct(2).SOPInstanceUID))))
             peer.send(data_pdu(pdv(3, 0, data[:cut])))
     assert stow(gateway.web, samples.part10(samples.ct(1))).status_code == 200
-    assert len(httpx.get(f"{gateway.dicomweb}/instances").json()) == 1
+    assert len(httpx.get(f"{gateway.dicomweb}/instances", timeout=60).json()) == 1
     assert not list((gateway.data / "objects").rglob("*.part"))
 
 
@@ -152,9 +152,9 @@ def test_workers_share_the_ports_and_a_dead_one_is_replaced(tmp_path: Path) -> N
         while len(_children(gateway.pid)) < len(children) or children[0] in _children(gateway.pid):
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        (study,) = httpx.get(f"{gateway.dicomweb}/studies").json()
+        (study,) = httpx.get(f"{gateway.dicomweb}/studies", timeout=60).json()
         assert study["00201208"]["Value"] == [20]
-        assert b"gateway_" in httpx.get(f"{gateway.web}/metrics").content
+        assert b"gateway_" in httpx.get(f"{gateway.web}/metrics", timeout=60).content
 
 
 def _children(pid: int) -> list[int]:
@@ -166,8 +166,8 @@ def _children(pid: int) -> list[int]:
 
 def test_the_audit_trail_names_acts_but_no_patient(gateway: GatewayProcess) -> None:
     assert stow(gateway.web, samples.part10(samples.ct(5))).status_code == 200
-    httpx.get(f"{gateway.dicomweb}/studies", params={"PatientName": "Wang*", "PatientID": "P5"})
-    httpx.get(f"{gateway.dicomweb}/studies/1.2.3/metadata")
+    httpx.get(f"{gateway.dicomweb}/studies", params={"PatientName": "Wang*", "PatientID": "P5"}, timeout=60)
+    httpx.get(f"{gateway.dicomweb}/studies/1.2.3/metadata", timeout=60)
     lines = [json.loads(x) for file in (gateway.data / "audit").iterdir() for x in file.read_text().splitlines()]
     assert {(line["act"], line["outcome"]) for line in lines} >= {("store", "success"), ("search", "success")}
     everything = "".join(file.read_text() for file in (gateway.data / "audit").iterdir()) + "".join(gateway.output)
@@ -212,6 +212,6 @@ def test_an_index_that_is_removed_in_use_is_not_written_to(gateway: GatewayProce
     index = gateway.data / "index.sqlite"
     index.rename(gateway.data / "moved.sqlite")
     assert c_store(gateway, samples.ct(2)) == [0xA700]
-    assert httpx.get(f"{gateway.web}/readyz").status_code == 503
+    assert httpx.get(f"{gateway.web}/readyz", timeout=60).status_code == 503
     (gateway.data / "moved.sqlite").rename(index)
     assert c_store(gateway, samples.ct(2)) == [0x0000]

@@ -40,12 +40,14 @@ def test_workers_alone_are_watched_over_http_and_give_out_nothing_else(tmp_path:
     try:
         assert gateway.web is not None
         root = "http://{}:{}".format(*gateway.web.address)
-        assert [httpx.get(root + path).status_code for path in ("/healthz", "/readyz", "/dicomweb/studies")] == [
+        assert [
+            httpx.get(root + path, timeout=60).status_code for path in ("/healthz", "/readyz", "/dicomweb/studies")
+        ] == [
             200,
             200,
             404,
         ]
-        assert "gateway_loose_seconds" in httpx.get(root + "/metrics").text
+        assert "gateway_loose_seconds" in httpx.get(root + "/metrics", timeout=60).text
     finally:
         gateway.stop(30)
 

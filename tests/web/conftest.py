@@ -24,7 +24,7 @@ class Door:
 
     archive: FakeArchive
     server: WebServer
-    client: httpx.Client = field(default_factory=httpx.Client)
+    client: httpx.Client = field(default_factory=lambda: httpx.Client(timeout=60))
 
     @property
     def root(self) -> str:

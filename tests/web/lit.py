@@ -159,7 +159,7 @@ def opened(folder: Path, authenticate: Authenticate = everybody) -> Iterator[Lit
     server.start()
     root = "http://{}:{}".format(*server.address)
     try:
-        with httpx.Client(base_url=root + "/dicomweb") as client:
+        with httpx.Client(base_url=root + "/dicomweb", timeout=60) as client:
             yield Lit(house, pool, audit, client, root)
     finally:
         server.stop(5)

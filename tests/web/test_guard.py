@@ -214,7 +214,8 @@ def test_health_pages(ct: Door) -> None:
     for error in errors:
         ct.archive.fail["check"] = error
         response = ct.client.get(ct.root + "/readyz")
-        assert (response.status_code, response.json()["detail"]) == (503, str(error))
+        assert response.status_code == 503
+        assert response.json()["detail"].startswith(str(error))
     assert ct.client.get(ct.root + "/healthz").status_code == 200
 
 

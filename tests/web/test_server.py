@@ -56,7 +56,7 @@ def test_ipv6(tmp_path: Path) -> None:
     try:
         host, port = web.address
         assert host == "::1"
-        (row,) = [httpx.get(f"http://[::1]:{port}/healthz")]
+        (row,) = [httpx.get(f"http://[::1]:{port}/healthz", timeout=60)]
         assert row.status_code == 200
     finally:
         web.stop(2)
@@ -90,7 +90,9 @@ def test_stop_does_not_wait_longer_than_it_may(tmp_path: Path) -> None:
     with opened(tmp_path) as door:
         door.archive.gate = threading.Event()
         answers: list[int] = []
-        asking = threading.Thread(target=lambda: answers.append(httpx.get(door.url + "/studies").status_code))
+        asking = threading.Thread(
+            target=lambda: answers.append(httpx.get(door.url + "/studies", timeout=60).status_code)
+        )
         asking.start()
         assert door.archive.entered.acquire(timeout=10)
         threading.Timer(2.5, door.archive.gate.set).start()
@@ -112,7 +114,7 @@ def test_headers_without_end_are_431(door: Door, header: bytes) -> None:
     with connect(door) as connection:
         connection.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n" + header[: 1 << 18])
         assert all_of(connection).startswith(b"HTTP/1.1 431")
-    assert httpx.get(door.root + "/healthz").status_code == 200
+    assert httpx.get(door.root + "/healthz", timeout=60).status_code == 200
 
 
 def test_a_long_but_possible_list_of_uids(ct: Door) -> None:
@@ -203,7 +205,7 @@ def test_many_at_once(ct: Door) -> None:
     statuses: list[int] = []
 
     def ask() -> None:
-        with httpx.Client() as client:
+        with httpx.Client(timeout=60) as client:
             statuses.extend(client.get(path).status_code for _ in range(20))
 
     threads = [threading.Thread(target=ask) for _ in range(16)]
