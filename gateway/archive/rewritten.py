@@ -19,6 +19,8 @@ from storage.dicom.pixels.syntaxes import is_encoded_here
 from storage.dicom.rewrite import rewrite
 from storage.errors import Fault, Invalid, NotAcceptable, Unavailable
 
+_MAX_NATIVE_BYTES = (1 << 32) - 2  # PS3.5 7.1.2
+
 
 @dataclass(slots=True)
 class MadePart:
@@ -150,6 +152,8 @@ class Rewriting:
         data, description = self._first.result()
         done = chain([(data, description)], self._work.in_order(self._frames, recoding))
         lengths: list[int] = []
+        if syntax.is_native(self._target) and description.frame_bytes * description.frames > _MAX_NATIVE_BYTES:
+            raise Invalid(Fault.TOO_LARGE, "pixel data of 4 GiB or more has no room in a native element")
 
         def frames() -> Iterator[bytes]:
             for frame, described in done:

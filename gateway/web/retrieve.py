@@ -3,29 +3,21 @@
 Each handler makes one trip into a thread: look up, choose the form, read up to 1 MiB.
 """
 
-import re
 from collections.abc import Iterator, Sequence
 
-import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.archive import AS_STORED, BY_DEFAULT, Archive, Part
 from gateway.archive.parts import PIXEL_DATA
 from gateway.config import Web
-from gateway.security.caller import Caller
-from gateway.web import accept, bulkdata, delivery, media, paths, ranges, zipped
+from gateway.web import accept, bulkdata, delivery, document, media, paths, ranges, zipped
 from gateway.web.accept import MediaRange, Offer
 from gateway.web.address import base_url
 from gateway.web.errors import Refused
 from gateway.web.multipart_out import Multipart, Peeked, part_type, single
 from gateway.web.parameters import parameter
-from storage.dicom.identity import Scope
 from storage.errors import NotAcceptable
-
-ENCAPSULATED_DOCUMENT = "00420011"
-# Types of an encapsulated document that are sent under their own name; any other could run in a browser.
-_DOCUMENT_TYPE = re.compile(r"application/(pdf|sla|dicom)|model/[a-z0-9.+-]{1,40}", re.ASCII)
 
 
 async def instances(archive: Archive, settings: Web, request: Request) -> Response:
@@ -72,12 +64,14 @@ async def bulk(archive: Archive, settings: Web, request: Request) -> Response:
     path, base = paths.bulk_path(request), base_url(request, settings)
 
     def answer() -> Response:
-        types = _document_types(archive, scope, by) if path == ENCAPSULATED_DOCUMENT else None
+        about = document.described(archive, scope, by) if path == document.ENCAPSULATED_DOCUMENT else None
         syntaxes = [AS_STORED]
         if path in PIXEL_DATA:
             syntaxes = accept.frame_syntaxes(accepted) or _nothing_accepted("pixel data")
         parts = archive.bulk(scope, path, accept=syntaxes, by=by)
-        return _answer(request, parts, accepted, base, types, may_be_single=True)
+        if about is not None:
+            parts = document.unpadded(parts, about.length)
+        return _answer(request, parts, accepted, base, about and about.types, may_be_single=True)
 
     return await delivery.in_thread(answer)
 
@@ -146,16 +140,6 @@ def _offers(part: Part, types: Sequence[str] | None, may_be_single: bool) -> lis
         syntax = part.transfer_syntax if media.DICOM in types else None
     forms = (True, False) if may_be_single else (True,)
     return [Offer(media_type, multipart, syntax) for multipart in forms for media_type in types]
-
-
-def _document_types(archive: Archive, scope: Scope, by: Caller) -> list[str]:
-    """The type that an encapsulated document says it has, and octet-stream."""
-    datasets = archive.metadata(scope, by=by)
-    with delivery.released(datasets):
-        _, dataset = next(datasets)
-    declared = orjson.loads(dataset).get("00420012", {}).get("Value", [""])[0]
-    known = isinstance(declared, str) and _DOCUMENT_TYPE.fullmatch(declared.lower()) is not None
-    return [declared.lower(), media.OCTETS] if known else [media.OCTETS]
 
 
 def _accepted(request: Request) -> tuple[MediaRange, ...]:

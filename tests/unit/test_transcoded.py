@@ -12,7 +12,7 @@ import pytest
 from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate, generate_frames
 
-from gateway.archive import AS_STORED, BY_DEFAULT, RATHER_THAN, Part
+from gateway.archive import AS_STORED, BY_DEFAULT, RATHER_THAN, Part, rewritten
 from gateway.archive.frame_work import FrameWork
 from gateway.archive.incoming import Incoming
 from gateway.archive.pool import Pool
@@ -320,6 +320,18 @@ def test_w_frames_1bit_frames_and_the_whole_in_one_stream(lens: Lens) -> None:
     assert np.array_equal(lens.read(scope, *DEFAULT).pixel_array, bits)
     with pytest.raises(NotAcceptable):
         lens.file(scope, RLE)
+
+
+def test_pixel_data_without_room_in_a_native_element_comes_as_it_is(
+    lens: Lens, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = compressed(image(frames=3), J2K)
+    scope = lens.keep_file(file)
+    monkeypatch.setattr(rewritten, "_MAX_NATIVE_BYTES", 3 * 24 * 24 * 2 - 1)
+    assert lens.file(scope, *DEFAULT) == file
+    with pytest.raises(NotAcceptable, match="4 GiB"):
+        lens.file(scope, LITTLE)
+    assert lens.read(scope, RLE).NumberOfFrames == 3
 
 
 def test_an_instance_without_pixels_can_be_had_with_the_others(lens: Lens) -> None:

@@ -233,6 +233,21 @@ def test_w_bulk_encapdoc_as_ohif_asks_for_it(door: Door) -> None:
     assert octets.headers["content-type"] == "application/octet-stream"
 
 
+@pytest.mark.parametrize(("declared", "left_out"), [(2009, 1), (2010, 0), (9, 0), (None, 0)])
+def test_w_bulk_encapdoc_without_the_byte_that_pads_it(door: Door, declared: int | None, left_out: int) -> None:
+    path, file = document()
+    ds = pydicom.dcmread(io.BytesIO(file))
+    whole = bytes(ds.EncapsulatedDocument)
+    if declared is not None:
+        ds.EncapsulatedDocumentLength = declared
+    door.keep(samples.part10(ds))
+    for accept in ("application/pdf", "application/octet-stream"):
+        answer = door.get(f"{path}/bulkdata/00420011", accept=accept)
+        assert answer.content == whole[: len(whole) - left_out]
+        assert answer.headers["content-length"] == str(len(answer.content))
+    all_closed(door)
+
+
 def test_a_document_that_could_run_in_a_browser_is_sent_as_octets(door: Door) -> None:
     path, file = document("text/html")
     door.keep(file)
