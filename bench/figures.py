@@ -2,6 +2,7 @@
 
 import calendar
 import functools
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -184,7 +185,32 @@ def _retrievals(scale: Scale) -> list[Figure]:
         _reading("metadata.series", metadata, scale, "ct"),
         _reading("frame.512k", frames, scale, "ct"),
         _reading("retrieve.series", whole, scale, "ct"),
+        *_renderings(series, scale),
     ]
+
+
+def _renderings(series: Sequence[str], scale: Scale) -> list[Figure]:
+    """Pictures that nobody asked for before, and the same one again and again."""
+    windows = itertools.count(1)  # each repetition has one of its own, so that nothing is there already
+
+    def first(server: Server) -> list[Job]:
+        query = f"rendered?window={40 + next(windows) / 100},400,linear"
+        asked = [
+            _picture(f"{series[k % SERIES]}/instances/{uid(CT_STUDY, 1 + k % SERIES, 1 + k // SERIES)}/{query}")
+            for k in range(min(scale.requests, SERIES * scale.slices))
+        ]
+        return [jobs.get(server, asked[1:], len(asked) - 1, checked=asked[:1])]
+
+    again = f"{series[0]}/instances/{uid(CT_STUDY, 1, 1)}/rendered"
+    return [
+        Figure("rendered.ct", first, needs="ct", seconds=scale.seconds),
+        _reading("rendered.again", [_picture(again)], scale, "ct"),
+        _reading("thumbnail.again", [_picture(f"{series[0]}/thumbnail")], scale, "ct"),
+    ]
+
+
+def _picture(path: str) -> jobs.Request:
+    return jobs.Request(path, "image/jpeg", least_bytes=500)
 
 
 def _reading(name: str, requests: Sequence[jobs.Request], scale: Scale, needs: str) -> Figure:

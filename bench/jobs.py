@@ -95,12 +95,14 @@ class Request:
                 raise Refused(f"found {found} of {self.results}")
 
 
-def get(server: Server, requests: Sequence[Request], count: int) -> Job:
-    """Ask for these in turn, `count` times in all, after asking for each once and checking the answer."""
+def get(server: Server, requests: Sequence[Request], count: int, checked: Sequence[Request] | None = None) -> Job:
+    """Ask for these in turn, `count` times in all, after asking once for each, or those in `checked`, and checking the
+    answer.
+    """
 
     def job() -> Running:
         connection = server.connect()
-        for request in requests:
+        for request in requests if checked is None else checked:
             request.check(connection.get(request.path, request.accept))
         yield None
         for number in range(count):
