@@ -38,6 +38,7 @@ from tests.web.conftest import everybody
 from tests.web.test_retrieve import parts
 
 JPEG_LS = "1.2.840.10008.1.2.4.80"
+AS_STORED = 'multipart/related; type="application/dicom"; transfer-syntax=*'
 DEFLATED = "1.2.840.10008.1.2.1.99"
 FRAMES = 3
 KINDS = 5
@@ -237,7 +238,7 @@ def test_who_reads_while_all_changes_gets_right_bytes_or_an_answer_that_breaks_o
             while not over.is_set() or not whole:
                 path = f"{url}/studies/{STUDY}" + rnd.choice(["", f"/series/{STUDY}.1", "/metadata"])
                 try:
-                    response = client.get(path)
+                    response = client.get(path, headers={"accept": AS_STORED + ", application/dicom+json"})
                 except httpx.RemoteProtocolError:  # broken off, and seen to be
                     continue
                 assert response.status_code in (200, 404, 503), response.text
