@@ -1,7 +1,7 @@
 """An archive whose instances and frames can be had in other transfer syntaxes than the one they are stored in.
 
 What is stored in an acceptable one passes through untouched. All else is read, rewritten or transcoded, and sent in the
-same order, a few ahead of the one that is being sent. Never with another loss. See docs/decisions/0022-transcoding.md.
+same order, a few ahead of the one that is being sent. Never with another loss. See docs/decisions/0024-transcoding.md.
 """
 
 from collections import deque
