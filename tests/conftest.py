@@ -3,10 +3,19 @@
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests import ceph as rados
 from tests import postgres as postgresql
 from tests import seaweed as seaweedfs
+
+settings.register_profile("short", max_examples=40)  # of properties that do not say how many; the long run tries more
+settings.register_profile("long", max_examples=200)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try more examples where the tests that take minutes run too."""
+    settings.load_profile("short" if config.getoption("markexpr") == "not long" else "long")
 
 
 @pytest.fixture(scope="session")

@@ -86,6 +86,7 @@ def test_the_archives_bucket_is_killed_and_storing_goes_on(tmp_path: Path, serve
     assert not ledger.refused
 
 
+@pytest.mark.long
 def test_the_bucket_of_spool_and_archive_is_killed(tmp_path: Path, server: Seaweed) -> None:
     ledger = outages(tmp_path, server, "spool", "archive", rounds=1, series=8, verified=False)
     assert ledger.refused

@@ -142,6 +142,7 @@ def test_whoever_waits_for_a_bucket_that_hangs_is_answered_when_the_gateway_stop
         assert "ASGI" not in "".join(gateway.output)
 
 
+@pytest.mark.long
 def test_sealing_amid_all_kinds_of_trouble(tmp_path: Path, seaweed: Seaweed, proxy: S3Proxy) -> None:
     env = SEALING | NOT_CACHED | {"GATEWAY_ARCHIVE__URL": bucket(seaweed, proxy, PATIENT)}
     ledger = Ledger()

@@ -116,8 +116,8 @@ def buckets(seaweed: Seaweed, request: pytest.FixtureRequest) -> Callable[[str],
     [
         ("folder", "bucket"),
         ("bucket", "bucket"),
-        ("folder", "folder"),
-        ("bucket", "folder"),
+        pytest.param("folder", "folder", marks=pytest.mark.long),
+        pytest.param("bucket", "folder", marks=pytest.mark.long),
     ],
 )
 def test_sealed_or_not_in_folders_or_buckets_the_answers_are_the_same(
